@@ -1,0 +1,90 @@
+"""Profiles: what to run at which size. One YAML file each: smoke, laptop (the default) and paper."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from medlib.files import read_yaml
+
+FOLDER = Path(__file__).resolve().parent
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0.0, le=1.0)]
+
+
+class Settings(BaseModel):
+    """A frozen record that refuses unknown keys and wrong types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Segmentation(Settings):
+    """The segmentation model and the images it is shown.
+
+    Attributes:
+        model: "lite_medsam" (real weights), "tiny_sam" (trained on phantoms) or "medsam_vit_b" (the reader's checkpoint).
+        training_steps: optimiser steps for a model that is trained here; 0 when weights are loaded.
+        images: number of polyp phantoms, or the most images read from the reader's files.
+        image_size: side of the phantoms in pixels.
+        data: "phantoms", or "files" when the profile needs `-p polyps PATH`.
+    """
+
+    model: Literal["lite_medsam", "tiny_sam", "medsam_vit_b"]
+    training_steps: Annotated[int, Field(ge=0)]
+    images: Count
+    image_size: Annotated[int, Field(ge=64)]
+    data: Literal["phantoms", "files"]
+
+
+class Leverage(Settings):
+    """The perturbations of the boundary-leverage notebook.
+
+    Attributes:
+        images: number of images whose logits are perturbed.
+        gates: strengths in (0, 1] at which one structural perturbation is applied, largest first.
+        head_budgets: shares of each block's heads that are gated off.
+        channel_budgets: shares of each block's MLP channels that are gated off.
+    """
+
+    images: Count
+    gates: tuple[Share, ...]
+    head_budgets: tuple[Share, ...]
+    channel_budgets: tuple[Share, ...]
+
+
+class Profile(Settings):
+    """Everything a notebook needs to know about how much to run."""
+
+    name: str
+    purpose: str
+    segmentation: Segmentation
+    leverage: Leverage
+
+
+def profile_names() -> list[str]:
+    """The profiles that exist, by file name.
+
+    >>> profile_names()
+    ['laptop', 'paper', 'smoke']
+    """
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def load_profile(name: str) -> Profile:
+    """Read and check one profile.
+
+    Args:
+        name: one of `profile_names()`.
+
+    Raises:
+        ValueError: no such profile, or its file has unknown keys, missing keys or wrong types.
+
+    >>> load_profile("smoke").segmentation.model
+    'tiny_sam'
+    """
+    if name not in profile_names():
+        raise ValueError(f"unknown profile {name!r}. Use one of: {', '.join(profile_names())}.")
+    profile = read_yaml(FOLDER / f"{name}.yaml", Profile)
+    if profile.name != name:
+        raise ValueError(f"{name}.yaml says its name is {profile.name!r}. Make the two agree.")
+    return profile
