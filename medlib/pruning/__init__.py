@@ -1,0 +1,6 @@
+"""Structured pruning of SAM-family image encoders: the groups, and masks that switch them off."""
+
+from medlib.pruning.groups import Block, Part, encoder_blocks
+from medlib.pruning.masks import PruningMasks, masked, removed_parameters
+
+__all__ = ["Block", "Part", "PruningMasks", "encoder_blocks", "masked", "removed_parameters"]
