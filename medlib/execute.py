@@ -50,7 +50,11 @@ def run_notebook(notebook: str, parameters: Mapping[str, Any], output: Path, res
     with _environment(MEDLIB_RESULTS=str(results.resolve())):
         try:
             papermill.execute_notebook(
-                str(source), str(output), parameters=dict(parameters), kernel_name="python3", progress_bar=False
+                str(source),
+                str(output),
+                parameters=dict(parameters),
+                kernel_name="python3",
+                progress_bar=False,
             )
         except papermill.PapermillExecutionError as error:
             raise NotebookFailed(

@@ -155,7 +155,9 @@ def load_results(folder: Path | str) -> dict[str, Measurement]:
             page = json.loads(path.read_text(encoding="utf-8"))
             found = page["measurements"].items()
         except (json.JSONDecodeError, KeyError, AttributeError) as error:
-            raise ValueError(f"{path} is not a complete results file ({error}). Run its notebook again.") from error
+            raise ValueError(
+                f"{path} is not a complete results file ({error}). Run its notebook again."
+            ) from error
         for claim_id, entry in found:
             if claim_id in measurements:
                 raise ValueError(
@@ -196,7 +198,10 @@ def judge(claim: Claim, measurement: Measurement) -> Verdict:
     if full and at_scale:
         return Verdict("reproduced", f"measured {value:.4g}: {claim.reproduced}")
     if full:
-        return Verdict("in kind", f"measured {value:.4g}: {claim.reproduced}, at the {measurement.profile} profile's scale")
+        return Verdict(
+            "in kind",
+            f"measured {value:.4g}: {claim.reproduced}, at the {measurement.profile} profile's scale",
+        )
     if claim.in_kind is not None and claim.in_kind.holds(value, interval, claim.paper):
         return Verdict("in kind", f"measured {value:.4g}: {claim.in_kind}, but not {claim.reproduced}")
     if not at_scale and claim.in_kind is None:
@@ -249,7 +254,9 @@ class Ledger:
         if interval is not None and (len(numbers) != 3 or numbers[1] > numbers[2]):
             raise ValueError(f"{claim_id}: interval {interval} must be (low, high) with low ≤ high.")
         if n is not None and n < 1:
-            raise ValueError(f"{claim_id}: n is the number of samples behind the value and must be at least 1, not {n}.")
+            raise ValueError(
+                f"{claim_id}: n is the number of samples behind the value and must be at least 1, not {n}."
+            )
         measurement = Measurement(
             numbers[0], tuple(numbers[1:]) or None, n, note, self.notebook, self.profile, self.seed
         )

@@ -13,7 +13,7 @@ import yaml
 
 from medlib.files import write_atomically
 
-INSTALL = '''\
+INSTALL = """\
 # Where medlib is missing (Colab): install it, and keep the runtime's own torch and what is already loaded.
 import importlib.util
 
@@ -26,15 +26,15 @@ if importlib.util.find_spec("medlib") is None:
         constraints.writelines(f"{n}=={metadata.version(n)}\\n" for n in keep)
     subprocess.run([sys.executable, "-m", "pip", "install", "--progress-bar=off", "-c", "keep.txt",
                     "medlib @ git+REPOSITORY"], check=True)
-'''
+"""
 
-INSTALL_BY_HAND = '''\
+INSTALL_BY_HAND = """\
 # Where medlib is missing: this copy of the book names no repository to install from.
 import importlib.util
 
 if importlib.util.find_spec("medlib") is None:
     raise ModuleNotFoundError("medlib is not installed. Clone the book's repository and run: pip install -e .")
-'''
+"""
 
 
 def repository_address(root: Path) -> str:

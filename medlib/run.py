@@ -16,6 +16,7 @@ from medlib.device import pick_device
 from medlib.parameters import PARAMETERS, check_parameters
 from medlib.paths import claims_file
 from medlib.profiles import Profile, load_profile
+from medlib.store import ArtefactStore
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Run:
         seed: the run's seed.
         device: where tensors live.
         parameters: every parameter by name.
+        store: keeps what takes long, by content.
     """
 
     notebook: str
@@ -35,6 +37,7 @@ class Run:
     seed: int
     device: torch.device
     parameters: dict[str, Any]
+    store: ArtefactStore
 
     def generator(self, purpose: str) -> np.random.Generator:
         """A NumPy generator of its own for each purpose, so that adding one does not change another."""
@@ -45,8 +48,10 @@ class Run:
         open_ledger = ledger.current()
         open_ledger.write()
         return Verdicts(
-            [(open_ledger.claims[key], m, ledger.judge(open_ledger.claims[key], m))
-             for key, m in open_ledger.measurements.items()]
+            [
+                (open_ledger.claims[key], m, ledger.judge(open_ledger.claims[key], m))
+                for key, m in open_ledger.measurements.items()
+            ]
         )
 
 
@@ -66,7 +71,9 @@ class Verdicts:
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        return "\n".join(f"{verdict.verdict}: {claim.title} ({m.value:.4g})" for claim, m, verdict in self.rows)
+        return "\n".join(
+            f"{verdict.verdict}: {claim.title} ({m.value:.4g})" for claim, m, verdict in self.rows
+        )
 
 
 def start(notebook: str, namespace: Mapping[str, Any]) -> Run:
@@ -88,7 +95,9 @@ def start(notebook: str, namespace: Mapping[str, Any]) -> Run:
     check_parameters(parameters, list(parameters))
     for required in ("profile", "seed"):
         if required not in parameters:
-            raise ValueError(f"the notebook {notebook} has no parameter {required!r}. Add it to the parameters cell.")
+            raise ValueError(
+                f"the notebook {notebook} has no parameter {required!r}. Add it to the parameters cell."
+            )
     profile = load_profile(parameters["profile"])
     device = pick_device()
     path = Path(os.environ.get("MEDLIB_RESULTS") or Path("results") / f"{notebook}.json")
@@ -97,7 +106,7 @@ def start(notebook: str, namespace: Mapping[str, Any]) -> Run:
             notebook, profile.name, parameters["seed"], str(device), ledger.load_claims(claims_file()), path
         )
     )
-    return Run(notebook, profile, parameters["seed"], device, parameters)
+    return Run(notebook, profile, parameters["seed"], device, parameters, ArtefactStore())
 
 
 def _parameter_names(history: list[str]) -> tuple[list[str], list[str]]:
@@ -109,7 +118,13 @@ def _parameter_names(history: list[str]) -> tuple[list[str], list[str]]:
             statements = ast.parse(cell).body
         except SyntaxError:
             continue
-        names = [t.id for s in statements if isinstance(s, ast.Assign) for t in s.targets if isinstance(t, ast.Name)]
+        names = [
+            t.id
+            for s in statements
+            if isinstance(s, ast.Assign)
+            for t in s.targets
+            if isinstance(t, ast.Name)
+        ]
         if cell.lstrip().startswith("# Parameters\n"):
             injected += names
         elif not injected:

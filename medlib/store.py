@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -47,7 +47,7 @@ class Artefact:
 
 
 def content_digest(value: Any) -> str:
-    """SHA-256 of a value's content: numbers, text, arrays, tensors, settings, and lists or mappings of them.
+    """SHA-256 of a value's content: numbers, text, arrays, tensors, records, and lists or mappings of them.
 
     >>> content_digest({"a": 1, "b": 2}) == content_digest({"b": 2, "a": 1})
     True
@@ -66,6 +66,8 @@ def _canonical(value: Any) -> bytes:
         return head + hashlib.sha256(np.ascontiguousarray(value).tobytes()).digest()
     if isinstance(value, BaseModel):
         return _canonical(value.model_dump())
+    if is_dataclass(value) and not isinstance(value, type):
+        return _canonical({field.name: getattr(value, field.name) for field in fields(value)})
     if isinstance(value, Mapping):
         items = sorted((str(key), _canonical(item)) for key, item in value.items())
         return b"{" + b",".join(_framed(key.encode()) + _framed(item) for key, item in items) + b"}"
@@ -74,7 +76,7 @@ def _canonical(value: Any) -> bytes:
     if value is None or isinstance(value, bool | int | float | str):
         return f"{type(value).__name__} {value!r}".encode()
     raise TypeError(
-        f"{type(value).__name__} has no defined content to hash. Pass numbers, text, arrays, tensors, settings, or "
+        f"{type(value).__name__} has no defined content to hash. Pass numbers, text, arrays, tensors, records, or "
         "lists and mappings of these."
     )
 

@@ -44,11 +44,15 @@ def sam_vit_b(checkpoint: Path | None = None, medical: bool = False, seed: int =
         network = sam_model_registry["vit_b"]()
     if checkpoint is not None:
         load_weights(network, checkpoint)
-    preprocessing = Preprocessing(1024, keep_aspect=False) if medical else Preprocessing(1024, scaling="imagenet")
+    preprocessing = (
+        Preprocessing(1024, keep_aspect=False) if medical else Preprocessing(1024, scaling="imagenet")
+    )
     return Segmenter("MedSAM ViT-B" if medical else "SAM ViT-B", network, preprocessing)
 
 
-def tiny_sam(size: int = 128, patch: int = 8, width: int = 96, depth: int = 4, heads: int = 4, seed: int = 0) -> Segmenter:
+def tiny_sam(
+    size: int = 128, patch: int = 8, width: int = 96, depth: int = 4, heads: int = 4, seed: int = 0
+) -> Segmenter:
     """A ViT-SAM small enough to train on two cores, built from segment_anything's own classes, randomly initialised.
 
     Args:
@@ -91,7 +95,9 @@ def load_weights(network: nn.Module, checkpoint: Path) -> None:
             weights.
     """
     if not checkpoint.is_file():
-        raise FileNotFoundError(f"checkpoint {checkpoint} does not exist. Check the path, or download the file again.")
+        raise FileNotFoundError(
+            f"checkpoint {checkpoint} does not exist. Check the path, or download the file again."
+        )
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -103,10 +109,16 @@ def load_weights(network: nn.Module, checkpoint: Path) -> None:
         state = state.get(key, state) if isinstance(state, dict) else state
     own = network.state_dict()
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise ValueError(f"{checkpoint} holds no state dict (name → tensor). Save one with torch.save(net.state_dict()).")
+        raise ValueError(
+            f"{checkpoint} holds no state dict (name → tensor). Save one with torch.save(net.state_dict())."
+        )
     missing = [name for name in own if name not in state]
     surplus = [name for name in state if name not in own]
-    misfits = [f"{n} {tuple(state[n].shape)} for {tuple(own[n].shape)}" for n in own if n in state and state[n].shape != own[n].shape]
+    misfits = [
+        f"{n} {tuple(state[n].shape)} for {tuple(own[n].shape)}"
+        for n in own
+        if n in state and state[n].shape != own[n].shape
+    ]
     if missing or surplus or misfits:
         raise ValueError(
             f"{checkpoint} does not fit this model: {len(missing)} names missing {missing[:2]}, {len(surplus)} unknown "

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from medlib.data import polyp_outline, polyp_phantoms, polyps
-from medlib.models import family, segmenter, training
+from medlib.data import boxes, polyp_outline, polyp_phantoms, polyps, smooth_noise
+from medlib.models import family, preprocessing, segmenter, training
 from medlib.models.training import train_segmenter
 from medlib.models.segmenter import Segmenter
 from medlib.profiles import Segmentation
@@ -15,7 +15,9 @@ from medlib.store import ArtefactStore, content_digest
 TRAINING_SEED = 7_000_000  # far from the seeds of the phantoms that notebooks show
 
 
-def load_segmenter(settings: Segmentation, checkpoint: str = "", store: ArtefactStore | None = None) -> Segmenter:
+def load_segmenter(
+    settings: Segmentation, checkpoint: str = "", store: ArtefactStore | None = None
+) -> Segmenter:
     """The segmentation model of a profile, on the CPU and in evaluation mode.
 
     Args:
@@ -51,9 +53,11 @@ def _trained_tiny_sam(settings: Segmentation, store: ArtefactStore) -> Segmenter
     def train() -> dict[str, Any]:
         samples = polyp_phantoms(48, size=size, seed=TRAINING_SEED)
         generator = np.random.default_rng(TRAINING_SEED)
-        return train_segmenter(start, samples, steps, generator, progress=True).network.state_dict()
+        return train_segmenter(
+            start, samples, steps, generator, learning_rate=2e-3, progress=True
+        ).network.state_dict()
 
-    code = [family, segmenter, training, polyps, polyp_outline]
+    code = [family, preprocessing, segmenter, training, boxes, polyps, polyp_outline, smooth_noise]
     trained = store.fetch("tiny-sam", {"size": size, "steps": steps}, train, code)
     start.network.load_state_dict(trained.tensors)
     return start

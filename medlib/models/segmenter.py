@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from medlib.models.preprocessing import Preprocessing
+from medlib.store import content_digest
 
 
 class Segmenter:
@@ -33,6 +34,10 @@ class Segmenter:
         """Where the weights are."""
         return next(self.network.parameters()).device
 
+    def digest(self) -> str:
+        """SHA-256 of the weights and the preprocessing."""
+        return content_digest({"weights": self.network.state_dict(), "preprocessing": self.preprocessing})
+
     def to(self, device: torch.device) -> "Segmenter":
         """The same segmenter with its weights moved to `device`."""
         self.network.to(device)
@@ -47,7 +52,9 @@ class Segmenter:
         if len(images) != len(boxes):
             raise ValueError(f"{len(images)} images with {len(boxes)} boxes. Give one box an image.")
         pairs = zip(images, boxes, strict=True)
-        return torch.stack([self.preprocessing.box(box, *image.shape[:2]) for image, box in pairs]).to(self.device)
+        return torch.stack([self.preprocessing.box(box, *image.shape[:2]) for image, box in pairs]).to(
+            self.device
+        )
 
     def decode(self, embeddings: Tensor, boxes: Tensor) -> Tensor:
         """Low-resolution logits for one box an image.
@@ -97,5 +104,6 @@ class Segmenter:
         prompts = self.boxes(images, boxes)
         low = self.decode(self.embed(images, batch), prompts)
         return [
-            self.preprocessing.restore(low[i : i + 1], *image.shape[:2])[0].cpu() for i, image in enumerate(images)
+            self.preprocessing.restore(low[i : i + 1], *image.shape[:2])[0].cpu()
+            for i, image in enumerate(images)
         ]

@@ -20,7 +20,7 @@ def train_segmenter(
     generator: np.random.Generator,
     learning_rate: float = 1e-3,
     batch: int = 4,
-    box_jitter: float = 3.0,
+    box_jitter: int = 3,
     progress: bool = False,
 ) -> Segmenter:
     """Train all weights of a copy of the segmenter with 2·BCE + Dice loss on its low-resolution logits.

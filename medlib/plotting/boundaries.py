@@ -52,7 +52,9 @@ def plot_curves(x: np.ndarray, curves: Mapping[str, np.ndarray], xlabel: str, yl
     return figure
 
 
-def plot_paired_scores(scores: Mapping[str, Mapping[str, Sequence[float]]], lower_is_better: Sequence[str] = ()) -> Figure:
+def plot_paired_scores(
+    scores: Mapping[str, Mapping[str, Sequence[float]]], lower_is_better: Sequence[str] = ()
+) -> Figure:
     """Scores of several methods on the same images: one panel a metric, one dot an image, a bar at the mean.
 
     Args:
@@ -70,7 +72,11 @@ def plot_paired_scores(scores: Mapping[str, Mapping[str, Sequence[float]]], lowe
         )  # fmt: skip
         for position, v in enumerate(values):
             axes.plot([position - 0.3, position + 0.3], [v.mean()] * 2, color="black", linewidth=2, zorder=5)
-        axes.set(xlabel="", ylabel="", title=f"{metric}\n({'lower' if metric in lower_is_better else 'higher'} is better)")
+        axes.set(
+            xlabel="",
+            ylabel="",
+            title=f"{metric}\n({'lower' if metric in lower_is_better else 'higher'} is better)",
+        )
     return figure
 
 

@@ -12,14 +12,18 @@ from medlib.plotting.style import COLOURS, WIDTH, image_grid, legend_below, outl
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
-def plot_orders(curves: Mapping[str, tuple[np.ndarray, np.ndarray, float]], xlabel: str, ylabel: str) -> Figure:
+def plot_orders(
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray, float]], xlabel: str, ylabel: str
+) -> Figure:
     """Errors against sizes on logarithmic axes.
 
     Args:
         curves: label → (sizes, errors, fitted order); the order is written in the legend.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 4.4))
-    for (label, (sizes, errors, order)), colour, marker in zip(curves.items(), COLOURS.values(), MARKERS, strict=False):
+    for (label, (sizes, errors, order)), colour, marker in zip(
+        curves.items(), COLOURS.values(), MARKERS, strict=False
+    ):
         axes.loglog(sizes, errors, marker=marker, color=colour, label=f"{label}: order {order:.2f}")
     axes.set(xlabel=xlabel, ylabel=ylabel)
     legend_below(figure, axes, columns=1)
@@ -44,7 +48,9 @@ def plot_agreement(panels: Sequence[Agreement], limit: float) -> Figure:
     """
     columns = 2
     rows = -(-len(panels) // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(WIDTH, 2.9 * rows), sharex=True, sharey=True, squeeze=False)
+    figure, grid = plt.subplots(
+        rows, columns, figsize=(WIDTH, 2.9 * rows), sharex=True, sharey=True, squeeze=False
+    )
     for axes, panel in zip(grid.flat, panels, strict=False):
         kept = np.isfinite(panel.measured)
         inside = kept & (np.abs(panel.predicted) <= limit) & (np.abs(panel.measured) <= limit)
@@ -55,7 +61,14 @@ def plot_agreement(panels: Sequence[Agreement], limit: float) -> Figure:
         )  # fmt: skip
         axes.set_title(panel.title)
         outside, lost = int((kept & ~inside).sum()), int((~kept).sum())
-        axes.text(0.03, 0.97, f"beyond the axes: {outside}\nlost: {lost}", transform=axes.transAxes, va="top", fontsize=9)
+        axes.text(
+            0.03,
+            0.97,
+            f"beyond the axes: {outside}\nlost: {lost}",
+            transform=axes.transAxes,
+            va="top",
+            fontsize=9,
+        )
     for axes in grid.flat[len(panels) :]:
         axes.set_axis_off()
     figure.supxlabel("predicted displacement (pixels)", fontsize=11)
@@ -64,7 +77,12 @@ def plot_agreement(panels: Sequence[Agreement], limit: float) -> Figure:
 
 
 def plot_logit_field(
-    image: np.ndarray, before: np.ndarray, after: np.ndarray, points: np.ndarray, displacement: np.ndarray, title: str
+    image: np.ndarray,
+    before: np.ndarray,
+    after: np.ndarray,
+    points: np.ndarray,
+    displacement: np.ndarray,
+    title: str,
 ) -> Figure:
     """Two contours on the picture, and the points of the first coloured by how far the second one lies.
 
@@ -92,12 +110,16 @@ def plot_logit_field(
     for axes in (left, right):
         axes.set_xlim(max(0, centre[1] - half), min(image.shape[1] - 1, centre[1] + half))
         axes.set_ylim(min(image.shape[0] - 1, centre[0] + half), max(0, centre[0] - half))
-    figure.colorbar(dots, ax=right, orientation="horizontal", label="pixels (positive: the contour retreats)", shrink=0.9)
+    figure.colorbar(
+        dots, ax=right, orientation="horizontal", label="pixels (positive: the contour retreats)", shrink=0.9
+    )
     legend_below(figure, left)
     return figure
 
 
-def plot_trade_off(losses: Mapping[str, tuple[Sequence[float], Sequence[float]]], xlabel: str, ylabel: str) -> Figure:
+def plot_trade_off(
+    losses: Mapping[str, tuple[Sequence[float], Sequence[float]]], xlabel: str, ylabel: str
+) -> Figure:
     """Loss of one score against loss of another, one marker style a perturbation, with the line of equal loss."""
     figure, axes = plt.subplots(figsize=(WIDTH, 4.2))
     most = 0.0

@@ -42,14 +42,16 @@ class Leverage(Settings):
     Attributes:
         images: number of images whose logits are perturbed.
         gates: strengths in (0, 1] at which one structural perturbation is applied, largest first.
-        head_budgets: shares of each block's heads that are gated off.
+        head_budgets: shares of the encoder's heads that are gated off.
         channel_budgets: shares of each block's MLP channels that are gated off.
+        heads: number of single heads whose removal is compared with what the gradient foretells.
     """
 
     images: Count
     gates: tuple[Share, ...]
     head_budgets: tuple[Share, ...]
     channel_budgets: tuple[Share, ...]
+    heads: Annotated[int, Field(ge=3)]
 
 
 class Profile(Settings):

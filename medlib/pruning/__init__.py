@@ -1,6 +1,16 @@
 """Structured pruning of SAM-family image encoders: the groups, and masks that switch them off."""
 
+from medlib.pruning.contour_attribution import head_displacements
 from medlib.pruning.groups import Block, Part, encoder_blocks
-from medlib.pruning.masks import PruningMasks, masked, removed_parameters
+from medlib.pruning.masks import PruningMasks, masked, random_masks, removed_parameters
 
-__all__ = ["Block", "Part", "PruningMasks", "encoder_blocks", "masked", "removed_parameters"]
+__all__ = [
+    "Block",
+    "Part",
+    "PruningMasks",
+    "encoder_blocks",
+    "head_displacements",
+    "masked",
+    "random_masks",
+    "removed_parameters",
+]

@@ -75,7 +75,9 @@ def encoder_blocks(encoder: nn.Module) -> list[Block]:
             for j, block in enumerate(layer.blocks)
             if hasattr(block, "attn")
         ]
-    raise TypeError(f"{type(encoder).__name__} is not an encoder of the SAM family. Pass an ImageEncoderViT or a TinyViT.")
+    raise TypeError(
+        f"{type(encoder).__name__} is not an encoder of the SAM family. Pass an ImageEncoderViT or a TinyViT."
+    )
 
 
 def _sam_block(name: str, block: nn.Module) -> Block:
@@ -94,7 +96,12 @@ def _tiny_block(name: str, block: nn.Module) -> Block:
 
 
 def _block(
-    name: str, block: nn.Module, rows: Tensor, columns: Tensor, mlp: tuple[str, str], extra_rows: dict[str, Tensor]
+    name: str,
+    block: nn.Module,
+    rows: Tensor,
+    columns: Tensor,
+    mlp: tuple[str, str],
+    extra_rows: dict[str, Tensor],
 ) -> Block:
     """Assemble a block from each head's rows of qkv (heads, 3 d) and columns of the projection (heads, d)."""
     expand, contract = mlp
@@ -102,10 +109,16 @@ def _block(
     channels = torch.arange(parameters[f"{expand}.weight"].shape[0])[:, None]
     head_parts = {("attn.qkv.weight", 0): rows, ("attn.qkv.bias", 0): rows, ("attn.proj.weight", 1): columns}
     head_parts |= {(parameter, 0): index for parameter, index in extra_rows.items()}
-    channel_parts = {(f"{expand}.weight", 0): channels, (f"{expand}.bias", 0): channels, (f"{contract}.weight", 1): channels}
+    channel_parts = {
+        (f"{expand}.weight", 0): channels,
+        (f"{expand}.bias", 0): channels,
+        (f"{contract}.weight", 1): channels,
+    }
 
     def parts(owned: dict[tuple[str, int], Tensor]) -> tuple[Part, ...]:
-        return tuple(Part(f"{name}.{p}", axis, index) for (p, axis), index in owned.items() if p in parameters)
+        return tuple(
+            Part(f"{name}.{p}", axis, index) for (p, axis), index in owned.items() if p in parameters
+        )
 
     def size(owned: dict[tuple[str, int], Tensor]) -> int:
         return sum(

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -35,10 +36,48 @@ class PruningMasks:
         (tensor([0.7500, 1.0000]),)
         """
         if not 0.0 <= gate <= 1.0:
-            raise ValueError(f"gate is {gate}, but is a share of the full perturbation. Give a number in [0, 1].")
+            raise ValueError(
+                f"gate is {gate}, but is a share of the full perturbation. Give a number in [0, 1]."
+            )
         return PruningMasks(
-            tuple(1 - gate * (1 - mask) for mask in self.heads), tuple(1 - gate * (1 - mask) for mask in self.channels)
+            tuple(1 - gate * (1 - mask) for mask in self.heads),
+            tuple(1 - gate * (1 - mask) for mask in self.channels),
         )
+
+
+def random_masks(
+    encoder: nn.Module, heads: float, channels: float, generator: np.random.Generator
+) -> PruningMasks:
+    """Masks that remove groups at random, each with the same chance: the baseline that knows nothing.
+
+    Args:
+        encoder: see `encoder_blocks`.
+        heads: share of all heads of the encoder to remove, in [0, 1); rounded, and at least one head stays in a block.
+        channels: share of each block's MLP channels to remove, in [0, 1); rounded.
+        generator: draws the groups.
+
+    Raises:
+        ValueError: a share is outside [0, 1), or more heads are asked for than can go.
+    """
+    for name, share in (("heads", heads), ("channels", channels)):
+        if not 0.0 <= share < 1.0:
+            raise ValueError(
+                f"{name} is {share}, but is the share of {name} to remove. Give a number in [0, 1)."
+            )
+    blocks, masks = encoder_blocks(encoder), PruningMasks.keep_all(encoder)
+    spared = [int(generator.integers(block.heads)) for block in blocks]
+    removable = [(b, h) for b, block in enumerate(blocks) for h in range(block.heads) if h != spared[b]]
+    wanted = round(heads * sum(block.heads for block in blocks))
+    if wanted > len(removable):
+        raise ValueError(
+            f"{wanted} heads cannot go: {len(removable)} can, when one stays in each block. Ask for less."
+        )
+    for chosen in generator.permutation(len(removable))[:wanted]:
+        b, h = removable[chosen]
+        masks.heads[b][h] = 0
+    for block, mask in zip(blocks, masks.channels, strict=True):
+        mask[torch.from_numpy(generator.permutation(block.channels)[: round(channels * block.channels)])] = 0
+    return masks
 
 
 def check_masks(blocks: list[Block], masks: PruningMasks) -> None:
@@ -56,7 +95,9 @@ def check_masks(blocks: list[Block], masks: PruningMasks) -> None:
                     "Make the masks for this encoder."
                 )
             if not bool(((mask >= 0) & (mask <= 1)).all()):
-                raise ValueError(f"the {kind} mask of {block.name} leaves [0, 1]. Use 0 to remove and 1 to keep.")
+                raise ValueError(
+                    f"the {kind} mask of {block.name} leaves [0, 1]. Use 0 to remove and 1 to keep."
+                )
 
 
 @contextmanager
@@ -103,6 +144,7 @@ def removed_parameters(encoder: nn.Module, masks: PruningMasks) -> int:
     blocks = encoder_blocks(encoder)
     check_masks(blocks, masks)
     return sum(
-        int((heads == 0).sum()) * block.head_parameters + int((channels == 0).sum()) * block.channel_parameters
+        int((heads == 0).sum()) * block.head_parameters
+        + int((channels == 0).sum()) * block.channel_parameters
         for block, heads, channels in zip(blocks, masks.heads, masks.channels, strict=True)
     )

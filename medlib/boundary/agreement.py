@@ -1,0 +1,114 @@
+"""How well predicted displacements agree with measured ones, and how fast an error shrinks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from medlib.boundary.displacement import Displacement
+
+_CONSTANT = 1e-6
+"""Displacements that vary by less than this share of their size are constant: they have no correlation."""
+
+
+@dataclass(frozen=True)
+class DisplacementFit:
+    """Agreement of a prediction with a measurement over the points of one contour.
+
+    Attributes:
+        correlation: Pearson correlation of measured and predicted pixels; NaN if one of them is constant.
+        slope: Least-squares slope of measured against predicted through the origin; 1 is perfect, more means
+            that the prediction falls short; NaN if every predicted displacement is 0.
+        median_relative_error: Median of ``|measured − predicted| / |measured|``.
+        lost_fraction: Share of the points whose contour was lost, in [0, 1]; they count nowhere else.
+        n: Number of points compared.
+    """
+
+    correlation: float
+    slope: float
+    median_relative_error: float
+    lost_fraction: float
+    n: int
+
+
+def compare_displacements(
+    predicted: Displacement, measured: Displacement, largest: float = np.inf
+) -> DisplacementFit:
+    """Correlation, slope, relative error and lost points of a displacement prediction (ours).
+
+    Args:
+        predicted: From `predicted_displacement`.
+        measured: From `measured_displacement` of the same pair of fields.
+        largest: Keep only the points *predicted* to move by at most this many pixels. (Selecting on the
+            measured displacement instead would bias the slope.)
+
+    Raises:
+        ValueError: The two do not share their points, no point is predicted to move that little, or all are
+            lost.
+    """
+    if not np.array_equal(predicted.points, measured.points):
+        raise ValueError(
+            f"The prediction has {len(predicted.points)} points and the measurement {len(measured.points)}, "
+            "and they are not the same ones: compute both from the same `before`."
+        )
+    near = np.abs(predicted.pixels) <= largest
+    if not near.any():
+        raise ValueError(
+            f"No point is predicted to move by at most {largest:g} pixels (the least is "
+            f"{np.abs(predicted.pixels).min():.3g}): raise `largest`, or scale the perturbation down."
+        )
+    kept = near & ~measured.lost
+    if not kept.any():
+        raise ValueError(
+            f"All {np.count_nonzero(near)} points lost their contour, so there is nothing to compare: "
+            "raise `max_distance`, or scale the perturbation down."
+        )
+    x, y = predicted.pixels[kept], measured.pixels[kept]
+    return DisplacementFit(
+        correlation=_correlation(x, y),
+        slope=float(x @ y / (x @ x)) if x.any() else np.nan,
+        median_relative_error=_median_relative_error(x, y),
+        lost_fraction=float(measured.lost[near].mean()),
+        n=len(x),
+    )
+
+
+def fitted_order(sizes: Sequence[float] | np.ndarray, errors: Sequence[float] | np.ndarray) -> float:
+    """The exponent p of errors ≈ C·sizesᵖ, by least squares on the logarithms.
+
+    Args:
+        sizes: At least two different positive numbers, such as the scales of a perturbation.
+        errors: As many positive numbers.
+
+    Raises:
+        ValueError: Lengths differ, fewer than two different sizes, or numbers that are not positive and
+            finite.
+
+    Example:
+        >>> round(fitted_order([0.1, 0.2, 0.4], [0.03, 0.12, 0.48]), 6)
+        2.0
+    """
+    x, y = np.asarray(sizes, dtype=np.float64), np.asarray(errors, dtype=np.float64)
+    if x.ndim != 1 or x.shape != y.shape or np.unique(x).size < 2:
+        raise ValueError(
+            f"`sizes` has shape {x.shape} and `errors` {y.shape}, but a slope needs two lists of one length "
+            "with at least two different sizes."
+        )
+    if not (np.isfinite(x) & np.isfinite(y) & (x > 0) & (y > 0)).all():
+        raise ValueError(
+            "Sizes and errors must all be positive and finite, because the order is the slope of their "
+            "logarithms: leave out perturbations of size 0 and errors that are exactly 0."
+        )
+    return float(np.polyfit(np.log(x), np.log(y), deg=1)[0])
+
+
+def _correlation(x: np.ndarray, y: np.ndarray) -> float:
+    if any(np.ptp(pixels) <= _CONSTANT * np.abs(pixels).max() for pixels in (x, y)):
+        return np.nan
+    return float(np.corrcoef(x, y)[0, 1])
+
+
+def _median_relative_error(x: np.ndarray, y: np.ndarray) -> float:
+    error = np.abs(y - x)
+    relative = np.divide(error, np.abs(y), out=np.where(error > 0, np.inf, 0.0), where=y != 0)
+    return float(np.median(relative))
