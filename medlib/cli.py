@@ -34,13 +34,9 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="execute one notebook with papermill")
     run.add_argument("notebook", help="its name, such as 01_dice_and_boundaries, or a path to an .ipynb")
-    run.add_argument(
-        "--profile", default="laptop", help=f"one of {', '.join(profile_names())} (default: laptop)"
-    )
+    run.add_argument("--profile", default="laptop", help=f"one of {', '.join(profile_names())} (default: laptop)")
     run.add_argument("--seed", type=int, default=0, help="seed of every random generator (default: 0)")
-    known = "; ".join(
-        f"{name}: {p.meaning}" for name, p in PARAMETERS.items() if name not in ("profile", "seed")
-    )
+    known = "; ".join(f"{name}: {p.meaning}" for name, p in PARAMETERS.items() if name not in ("profile", "seed"))
     run.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help=known)
     run.add_argument("--output", type=Path, required=True, help="the executed notebook to write")
     run.add_argument("--results", type=Path, help="the measurements to write (default: beside the output)")
@@ -49,9 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     prepare = commands.add_parser("prepare", help="train or verify a model that notebooks need")
     prepare.add_argument("artefact", choices=["segmenter"])
     prepare.add_argument("--profile", default="laptop")
-    prepare.add_argument(
-        "--output", type=Path, required=True, help="the manifest (.json) to write when it is ready"
-    )
+    prepare.add_argument("--output", type=Path, required=True, help="the manifest (.json) to write when it is ready")
     prepare.set_defaults(command=_prepare)
 
     twins = commands.add_parser("notebooks", help="write notebooks/*.ipynb from notebooks/*.py")
@@ -88,15 +82,11 @@ def _notebooks(options: argparse.Namespace) -> int:
 
     root = repository_root()
     if root is None:
-        raise FileNotFoundError(
-            "this command pairs the notebooks of a checkout. Run it from a clone of the book."
-        )
+        raise FileNotFoundError("this command pairs the notebooks of a checkout. Run it from a clone of the book.")
     if options.check:
         stale = stale_twins(root)
         if stale:
-            raise ValueError(
-                f"out of date or missing: {', '.join(stale)}. Run `make notebooks` and commit the result."
-            )
+            raise ValueError(f"out of date or missing: {', '.join(stale)}. Run `make notebooks` and commit the result.")
         return 0
     for name in write_twins(root):
         print(name)

@@ -24,9 +24,7 @@ def read_yaml(path: Path, model: type[Model]) -> Model:
         ValueError: the file is not YAML, or does not fit the model; the message lists every misfit.
     """
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} does not exist. Check the name, or restore the file from the repository."
-        )
+        raise FileNotFoundError(f"{path} does not exist. Check the name, or restore the file from the repository.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
@@ -35,12 +33,9 @@ def read_yaml(path: Path, model: type[Model]) -> Model:
         return model.model_validate_json(json.dumps(content), strict=True)
     except ValidationError as error:
         misfits = "; ".join(
-            f"{'.'.join(str(part) for part in e['loc']) or 'the whole file'}: {e['msg']}"
-            for e in error.errors()
+            f"{'.'.join(str(part) for part in e['loc']) or 'the whole file'}: {e['msg']}" for e in error.errors()
         )
-        raise ValueError(
-            f"{path} does not fit {model.__name__}: {misfits}. Correct these entries."
-        ) from error
+        raise ValueError(f"{path} does not fit {model.__name__}: {misfits}. Correct these entries.") from error
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -49,7 +49,7 @@ def bootstrap_interval(
     defined = drawn[np.isfinite(drawn)]
     if len(defined) < 0.9 * resamples:
         raise ValueError(
-            f"the statistic is undefined on {resamples - len(defined)} of {resamples} resamples. Measure on more samples."
+            f"the statistic is undefined on {resamples - len(defined)} of {resamples} resamples. Use more samples."
         )
     low, high = np.percentile(defined, [50 * (1 - confidence), 50 * (1 + confidence)])
     return float(low), float(high)

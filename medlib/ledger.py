@@ -155,9 +155,7 @@ def load_results(folder: Path | str) -> dict[str, Measurement]:
             page = json.loads(path.read_text(encoding="utf-8"))
             found = page["measurements"].items()
         except (json.JSONDecodeError, KeyError, AttributeError) as error:
-            raise ValueError(
-                f"{path} is not a complete results file ({error}). Run its notebook again."
-            ) from error
+            raise ValueError(f"{path} is not a complete results file ({error}). Run its notebook again.") from error
         for claim_id, entry in found:
             if claim_id in measurements:
                 raise ValueError(

@@ -20,10 +20,10 @@ import importlib.util
 if importlib.util.find_spec("medlib") is None:
     import subprocess, sys
     from importlib import metadata
-    keep = [n for n in ("torch", "torchvision", "numpy", "scipy", "pandas", "matplotlib", "pillow", "ipython", "ipykernel")
-            if importlib.util.find_spec({"pillow": "PIL", "ipython": "IPython"}.get(n, n))]
+    have = {d.metadata["Name"].lower() for d in metadata.distributions()}
+    keep = have & {"torch", "torchvision", "numpy", "scipy", "pandas", "matplotlib", "pillow", "ipython", "ipykernel"}
     with open("keep.txt", "w") as constraints:
-        constraints.writelines(f"{n}=={metadata.version(n)}\\n" for n in keep)
+        constraints.writelines(f"{n}=={metadata.version(n)}\\n" for n in sorted(keep))
     subprocess.run([sys.executable, "-m", "pip", "install", "--progress-bar=off", "-c", "keep.txt",
                     "medlib @ git+REPOSITORY"], check=True)
 """

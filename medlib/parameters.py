@@ -25,27 +25,19 @@ class Parameter:
 
 def _check_seed(seed: int) -> None:
     if seed < 0:
-        raise ValueError(
-            f"seed is {seed}, but a random generator takes whole numbers from 0 up. Use 0 or more."
-        )
+        raise ValueError(f"seed is {seed}, but a random generator takes whole numbers from 0 up. Use 0 or more.")
 
 
 def _check_path(path: str) -> None:
     if path and not Path(path).expanduser().exists():
-        raise FileNotFoundError(
-            f"{path} does not exist. Give the path of your file or folder, or leave it empty."
-        )
+        raise FileNotFoundError(f"{path} does not exist. Give the path of your file or folder, or leave it empty.")
 
 
 PARAMETERS: dict[str, Parameter] = {
     "profile": Parameter(str, "how much to run: smoke, laptop or paper", load_profile),
     "seed": Parameter(int, "seed of every random generator of the run", _check_seed),
-    "polyps": Parameter(
-        str, "your images: a MedSegBench .npz file, or a folder with images/ and masks/", _check_path
-    ),
-    "checkpoint": Parameter(
-        str, "your ViT-B checkpoint (SAM or MedSAM) for profiles that need one", _check_path
-    ),
+    "polyps": Parameter(str, "your images: a MedSegBench .npz file, or a folder with images/ and masks/", _check_path),
+    "checkpoint": Parameter(str, "your ViT-B checkpoint (SAM or MedSAM) for profiles that need one", _check_path),
 }
 
 

@@ -71,9 +71,7 @@ class Verdicts:
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        return "\n".join(
-            f"{verdict.verdict}: {claim.title} ({m.value:.4g})" for claim, m, verdict in self.rows
-        )
+        return "\n".join(f"{verdict.verdict}: {claim.title} ({m.value:.4g})" for claim, m, verdict in self.rows)
 
 
 def start(notebook: str, namespace: Mapping[str, Any]) -> Run:
@@ -95,16 +93,12 @@ def start(notebook: str, namespace: Mapping[str, Any]) -> Run:
     check_parameters(parameters, list(parameters))
     for required in ("profile", "seed"):
         if required not in parameters:
-            raise ValueError(
-                f"the notebook {notebook} has no parameter {required!r}. Add it to the parameters cell."
-            )
+            raise ValueError(f"the notebook {notebook} has no parameter {required!r}. Add it to the parameters cell.")
     profile = load_profile(parameters["profile"])
     device = pick_device()
     path = Path(os.environ.get("MEDLIB_RESULTS") or Path("results") / f"{notebook}.json")
     ledger.start(
-        ledger.Ledger(
-            notebook, profile.name, parameters["seed"], str(device), ledger.load_claims(claims_file()), path
-        )
+        ledger.Ledger(notebook, profile.name, parameters["seed"], str(device), ledger.load_claims(claims_file()), path)
     )
     return Run(notebook, profile, parameters["seed"], device, parameters, ArtefactStore())
 
@@ -118,13 +112,7 @@ def _parameter_names(history: list[str]) -> tuple[list[str], list[str]]:
             statements = ast.parse(cell).body
         except SyntaxError:
             continue
-        names = [
-            t.id
-            for s in statements
-            if isinstance(s, ast.Assign)
-            for t in s.targets
-            if isinstance(t, ast.Name)
-        ]
+        names = [t.id for s in statements if isinstance(s, ast.Assign) for t in s.targets if isinstance(t, ast.Name)]
         if cell.lstrip().startswith("# Parameters\n"):
             injected += names
         elif not injected:

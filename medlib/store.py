@@ -1,8 +1,8 @@
 """The artefact store: what took long to make is kept under a digest of everything it was made from.
 
-An entry is a folder `<name>-<digest>` with `tensors.safetensors` and `manifest.json`. It appears by one rename, so it is
-whole or absent; a lock file lets one process build while others wait; an entry whose bytes do not match its manifest is
-rebuilt.
+An entry is a folder `<name>-<digest>` with `tensors.safetensors` and `manifest.json`. It appears by one rename, so it
+is whole or absent; a lock file lets one process build while others wait; an entry whose bytes do not match its manifest
+is made again.
 """
 
 import hashlib

@@ -31,9 +31,7 @@ class DisplacementFit:
     n: int
 
 
-def compare_displacements(
-    predicted: Displacement, measured: Displacement, largest: float = np.inf
-) -> DisplacementFit:
+def compare_displacements(predicted: Displacement, measured: Displacement, largest: float = np.inf) -> DisplacementFit:
     """Correlation, slope, relative error and lost points of a displacement prediction (ours).
 
     Args:

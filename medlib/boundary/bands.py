@@ -86,8 +86,7 @@ def square_band(mask: ArrayLike, radius: int, outside: Outside = "background") -
     check_radius(radius)
     if outside not in ("background", "foreground"):
         raise ValueError(
-            f'`outside` is {outside!r}, which is no convention of this function: choose "background" or '
-            '"foreground".'
+            f'`outside` is {outside!r}, which is no convention of this function: choose "background" or "foreground".'
         )
     return dilate_square(inside, radius) & ~erode_square(inside, radius, outside=outside == "foreground")
 
@@ -96,8 +95,7 @@ def check_tau(tau: float) -> None:
     """Raises ValueError unless `tau` is a positive, finite number of pixels."""
     if not 0 < tau < np.inf:
         raise ValueError(
-            f"`tau` is {tau}, but the half-width of a band is a positive number of pixels: MedCore uses 3 "
-            "and 5."
+            f"`tau` is {tau}, but the half-width of a band is a positive number of pixels: MedCore uses 3 and 5."
         )
 
 
@@ -114,6 +112,5 @@ def check_radius(radius: int) -> None:
     """Raises ValueError unless `radius` is a whole number of pixels, at least 1."""
     if radius != int(radius) or radius < 1:
         raise ValueError(
-            f"`radius` is {radius}, but a square has 2·radius + 1 pixels a side: pass a whole number, 1 or "
-            "more."
+            f"`radius` is {radius}, but a square has 2·radius + 1 pixels a side: pass a whole number, 1 or more."
         )

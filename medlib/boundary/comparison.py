@@ -130,9 +130,7 @@ def _check_values(kind: str, steps: Mapping[Hashable, LeverageStep]) -> None:
         )
 
 
-def _columns(
-    steps: Mapping[Hashable, LeverageStep], starts: Iterable[Hashable]
-) -> tuple[np.ndarray, np.ndarray]:
+def _columns(steps: Mapping[Hashable, LeverageStep], starts: Iterable[Hashable]) -> tuple[np.ndarray, np.ndarray]:
     """(p95, region) of the steps from these starting points, in their order."""
     chosen = [steps[start] for start in starts]
     return np.array([step.p95 for step in chosen]), np.array([step.region for step in chosen])

@@ -106,8 +106,7 @@ def zero_contour(field: SplineField, logits: np.ndarray) -> ZeroContour:
 def _marching_squares(logits: np.ndarray) -> np.ndarray:
     """Starting points (K, 2), each once: closed curves repeat their first point."""
     curves = [
-        curve[:-1] if np.array_equal(curve[0], curve[-1]) else curve
-        for curve in find_contours(logits, level=0.0)
+        curve[:-1] if np.array_equal(curve[0], curve[-1]) else curve for curve in find_contours(logits, level=0.0)
     ]
     if not curves:
         raise ValueError(

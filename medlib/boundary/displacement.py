@@ -143,9 +143,7 @@ def _on_normals(points: np.ndarray, normals: np.ndarray, distances: np.ndarray) 
     return points[:, None, :] + np.atleast_2d(distances)[..., None] * normals[:, None, :]
 
 
-def _root(
-    field: SplineField, points: np.ndarray, normals: np.ndarray, low: np.ndarray, high: np.ndarray
-) -> np.ndarray:
+def _root(field: SplineField, points: np.ndarray, normals: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """The zero between `low` (negative) and `high` (not negative), by Newton steps kept in the bracket."""
     middle = (low + high) / 2
     for _ in range(_ROOT_STEPS):

@@ -43,9 +43,7 @@ def spatial_gradient(logits: Logits, padding: Padding = "replicate") -> Logits:
     _check(logits, padding)
     if isinstance(logits, np.ndarray):
         margins = [(0, 0)] * (logits.ndim - 2) + [(1, 1), (1, 1)]
-        squared = _squared_gradient(
-            np.pad(logits, margins, mode="edge" if padding == "replicate" else "constant")
-        )
+        squared = _squared_gradient(np.pad(logits, margins, mode="edge" if padding == "replicate" else "constant"))
         return np.sqrt(squared, out=squared)
     stacked = logits.reshape(-1, *logits.shape[-2:])
     mode = "replicate" if padding == "replicate" else "constant"
@@ -91,11 +89,8 @@ def _check(logits: ArrayLike, padding: str) -> None:
             "pass the raw output of the model, or `mask.astype(float)` if a mask is meant."
         )
     if logits.ndim < 2:
-        raise ValueError(
-            f"`logits` has shape {tuple(logits.shape)}, but (…, H, W) is needed: pass whole fields, not pixels."
-        )
+        raise ValueError(f"`logits` has shape {tuple(logits.shape)}, but (…, H, W) is needed: pass whole fields.")
     if padding not in ("replicate", "zeros"):
         raise ValueError(
-            f'The padding {padding!r} is unknown: choose "replicate", or "zeros" to reproduce the authors\' '
-            "version."
+            f'The padding {padding!r} is unknown: choose "replicate", or "zeros" to reproduce the authors\' version.'
         )

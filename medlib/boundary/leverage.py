@@ -72,9 +72,7 @@ def leverage_step(
     first, second = logit_pair(before, after, dimensions=3)
     true = mask_array(masks, "masks", dimensions=3)
     _check_step(first, true, tau, compression, band, floor)
-    shared = (
-        None if floor == "image" else _lowest_slope(np.stack([_slope(image, padding) for image in first]))
-    )
+    shared = None if floor == "image" else _lowest_slope(np.stack([_slope(image, padding) for image in first]))
     displacements, total_change = [], 0.0
     for image, changed, mask in zip(first, second, true, strict=True):
         change = np.abs(changed.astype(np.float64) - image)
@@ -96,9 +94,7 @@ def leverage_step(
     )
 
 
-def _check_step(
-    logits: np.ndarray, masks: np.ndarray, tau: float, compression: float, band: str, floor: str
-) -> None:
+def _check_step(logits: np.ndarray, masks: np.ndarray, tau: float, compression: float, band: str, floor: str) -> None:
     if masks.shape != logits.shape:
         raise ValueError(
             f"`masks` is {masks.shape} and the logits are {logits.shape}, but they must cover the same "

@@ -81,8 +81,8 @@ def boundary_f1(pred: ArrayLike, target: ArrayLike, radius: int = 2, tolerance: 
 
         precision = |B_P ∩ D_r(B_T)| / |B_P|,  recall = |B_T ∩ D_r(B_P)| / |B_T|,  F1 = 2pr / (p + r)
 
-    Without the tolerance D_r is left out. With it the radius is spent twice, so that a contour may be off by
-    about 2r pixels before anything is lost. Both masks empty: 1; one empty: 0.
+    Without the tolerance D_r is left out. With it the radius is spent twice: a straight edge that is off by r pixels
+    still scores 1, and only at 3r pixels does it score 0. Both masks empty: 1; one empty: 0.
 
     Args:
         pred: Predicted mask (H, W), bool or 0/1 integers.
@@ -95,8 +95,7 @@ def boundary_f1(pred: ArrayLike, target: ArrayLike, radius: int = 2, tolerance: 
 
     Raises:
         TypeError: An input is not a mask.
-        ValueError: An input is not a mask, the shapes differ, or `radius` is not a whole number of at least
-        1.
+        ValueError: An input is not a mask, the shapes differ, or `radius` is not a whole number above 0.
 
     Example:
         >>> target = np.zeros((40, 40), dtype=bool)

@@ -84,9 +84,7 @@ def validate_boxes(boxes: np.ndarray | Sequence[Sequence[float]], height: int, w
     """
     boxes = np.asarray(boxes, dtype=np.float32)
     if boxes.ndim != 2 or boxes.shape[1] != 4 or len(boxes) == 0:
-        raise ValueError(
-            f"boxes has shape {boxes.shape}; expected (N, 4), XYXY in pixels. One box b is b[None]."
-        )
+        raise ValueError(f"boxes has shape {boxes.shape}; expected (N, 4), XYXY in pixels. One box b is b[None].")
     for i, (x0, y0, x1, y1) in enumerate(boxes.tolist()):
         found = f"box {i} is ({x0:g}, {y0:g}, {x1:g}, {y1:g})"
         if not np.isfinite(boxes[i]).all():

@@ -26,9 +26,7 @@ def validate_image(image: np.ndarray, name: str = "image") -> np.ndarray:
     if image.ndim == 2:
         image = image[..., None]
     if image.ndim != 3 or image.shape[2] not in (1, 3):
-        raise ValueError(
-            f"{name} has shape {image.shape}; expected (H, W, 3) or grey (H, W). {_shape_hint(image)}"
-        )
+        raise ValueError(f"{name} has shape {image.shape}; expected (H, W, 3) or grey (H, W). {_shape_hint(image)}")
     return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
 
 
@@ -44,14 +42,10 @@ def _check_values(image: np.ndarray, name: str) -> None:
     if image.min() < 0:
         raise TypeError(f"{found}; images are uint8, 0 … 255. Undo the normalisation, then convert.")
     if image.dtype.kind == "f" and image.max() <= 1:
-        raise TypeError(
-            f"{found}; images are uint8, 0 … 255. Convert with np.round(255 * image).astype(np.uint8)."
-        )
+        raise TypeError(f"{found}; images are uint8, 0 … 255. Convert with np.round(255 * image).astype(np.uint8).")
     if image.max() <= 255:
         raise TypeError(f"{found}; images are uint8, 0 … 255. Convert with np.round(image).astype(np.uint8).")
-    raise TypeError(
-        f"{found}; images are uint8, 0 … 255. Choose an intensity window and rescale it to 0 … 255."
-    )
+    raise TypeError(f"{found}; images are uint8, 0 … 255. Choose an intensity window and rescale it to 0 … 255.")
 
 
 def _shape_hint(image: np.ndarray) -> str:

@@ -72,9 +72,7 @@ def polyp_phantoms(count: int, size: int = 256, seed: int = 0, progress: bool = 
     """
     if count < 1:
         raise ValueError(f"count is {count}; ask for at least 1 phantom.")
-    samples = [
-        polyp_phantom(seed, size, i) for i in tqdm(range(count), "polyp phantoms", disable=not progress)
-    ]
+    samples = [polyp_phantom(seed, size, i) for i in tqdm(range(count), "polyp phantoms", disable=not progress)]
     return SegmentationSet.from_samples(samples, source=f"polyp phantoms, seed {seed}")
 
 
@@ -180,9 +178,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.sqrt((vectors**2).sum(axis=0))
 
 
-def _shading(
-    normals: np.ndarray, lamp: _Lamp, outline: PolypOutline, generator: np.random.Generator
-) -> np.ndarray:
+def _shading(normals: np.ndarray, lamp: _Lamp, outline: PolypOutline, generator: np.random.Generator) -> np.ndarray:
     """Diffuse light times its fall-off; scattering under the surface keeps the polyp's steep rim lit."""
     lambert = np.clip((normals * lamp.direction).sum(axis=0), 0, 1)
     rim = np.exp(-np.abs(outline.level) / 0.02) * _sigmoid((outline.level + 0.004) / 0.002)

@@ -78,8 +78,7 @@ def _read_split(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
                 return archive[f"{split}_images"], archive[f"{split}_label"]
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(
-            f"{path} cannot be read as an .npz file ({error}); it is damaged or something else. "
-            "Fetch it again."
+            f"{path} cannot be read as an .npz file ({error}); it is damaged or something else. Fetch it again."
         ) from error
     splits = sorted(key.removesuffix("_images") for key in keys if key.endswith("_images"))
     if split in splits:
@@ -94,9 +93,7 @@ def _load_folder(folder: Path, limit: int | None) -> SegmentationSet:
     images, masks = _files_by_stem(folder / "images"), _files_by_stem(folder / "masks")
     _check_pairs(folder, set(images), set(masks))
     samples = [
-        SegmentationSample(
-            stem, _read_image(images[stem]), _binary_mask(_read_mask(masks[stem]), str(masks[stem]))
-        )
+        SegmentationSample(stem, _read_image(images[stem]), _binary_mask(_read_mask(masks[stem]), str(masks[stem])))
         for stem in sorted(images)[:limit]
     ]
     return SegmentationSet.from_samples(samples, source=folder.name)
@@ -105,17 +102,13 @@ def _load_folder(folder: Path, limit: int | None) -> SegmentationSet:
 def _files_by_stem(folder: Path) -> dict[str, Path]:
     """The image files of a folder, hidden ones left out."""
     if not folder.is_dir():
-        raise FileNotFoundError(
-            f"{folder} does not exist; a folder of segmentation data holds images/ and masks/."
-        )
+        raise FileNotFoundError(f"{folder} does not exist; a folder of segmentation data holds images/ and masks/.")
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in _IMAGE_SUFFIXES or path.name.startswith("."):
             continue
         if path.stem in found:
-            raise ValueError(
-                f"{folder} holds both {found[path.stem].name} and {path.name}; keep one file a stem."
-            )
+            raise ValueError(f"{folder} holds both {found[path.stem].name} and {path.name}; keep one file a stem.")
         found[path.stem] = path
     if not found:
         raise ValueError(f"{folder} holds no image file ({', '.join(_IMAGE_SUFFIXES)}).")
@@ -141,9 +134,7 @@ def _open(path: Path) -> Image.Image:
     except UnidentifiedImageError as error:
         raise ValueError(f"{path} is not an image, whatever its name says; remove or replace it.") from error
     except (OSError, SyntaxError) as error:
-        raise ValueError(
-            f"{path} cannot be decoded ({error}); it is damaged or truncated. Fetch it again."
-        ) from error
+        raise ValueError(f"{path} cannot be decoded ({error}); it is damaged or truncated. Fetch it again.") from error
 
 
 def _read_image(path: Path) -> np.ndarray:

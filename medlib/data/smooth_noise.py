@@ -4,9 +4,7 @@ import math
 
 import numpy as np
 
-_BSPLINE_RMS = (
-    151 / 315
-)  # of a surface over unit-variance knots: the mean sum of squared weights along one axis
+_BSPLINE_RMS = 151 / 315  # of a surface over unit-variance knots: the mean sum of squared weights along one axis
 
 
 def smooth_noise(size: int, scale: float, generator: np.random.Generator) -> np.ndarray:
@@ -39,9 +37,7 @@ def _bspline_weights(size: int, scale: float, knots: int) -> np.ndarray:
     position = (np.arange(size) + 0.5) / (size * scale)
     first = np.floor(position).astype(int)
     f = position - first
-    four = (
-        np.stack([(1 - f) ** 3, 3 * f**3 - 6 * f**2 + 4, -3 * f**3 + 3 * f**2 + 3 * f + 1, f**3], axis=1) / 6
-    )
+    four = np.stack([(1 - f) ** 3, 3 * f**3 - 6 * f**2 + 4, -3 * f**3 + 3 * f**2 + 3 * f + 1, f**3], axis=1) / 6
     weights = np.zeros((size, knots), dtype=np.float32)
     weights[np.arange(size)[:, None], first[:, None] + np.arange(4)] = four
     return weights

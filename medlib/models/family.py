@@ -44,9 +44,7 @@ def sam_vit_b(checkpoint: Path | None = None, medical: bool = False, seed: int =
         network = sam_model_registry["vit_b"]()
     if checkpoint is not None:
         load_weights(network, checkpoint)
-    preprocessing = (
-        Preprocessing(1024, keep_aspect=False) if medical else Preprocessing(1024, scaling="imagenet")
-    )
+    preprocessing = Preprocessing(1024, keep_aspect=False) if medical else Preprocessing(1024, scaling="imagenet")
     return Segmenter("MedSAM ViT-B" if medical else "SAM ViT-B", network, preprocessing)
 
 
@@ -95,9 +93,7 @@ def load_weights(network: nn.Module, checkpoint: Path) -> None:
             weights.
     """
     if not checkpoint.is_file():
-        raise FileNotFoundError(
-            f"checkpoint {checkpoint} does not exist. Check the path, or download the file again."
-        )
+        raise FileNotFoundError(f"checkpoint {checkpoint} does not exist. Check the path, or download the file again.")
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -122,7 +118,7 @@ def load_weights(network: nn.Module, checkpoint: Path) -> None:
     if missing or surplus or misfits:
         raise ValueError(
             f"{checkpoint} does not fit this model: {len(missing)} names missing {missing[:2]}, {len(surplus)} unknown "
-            f"{surplus[:2]}, {len(misfits)} of another shape {misfits[:2]}. Give the checkpoint of the same architecture."
+            f"{surplus[:2]}, {len(misfits)} of another shape {misfits[:2]}. Give a checkpoint of this architecture."
         )
     network.load_state_dict(state)
 

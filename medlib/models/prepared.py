@@ -7,17 +7,15 @@ import numpy as np
 
 from medlib.data import boxes, polyp_outline, polyp_phantoms, polyps, smooth_noise
 from medlib.models import family, preprocessing, segmenter, training
-from medlib.models.training import train_segmenter
 from medlib.models.segmenter import Segmenter
+from medlib.models.training import train_segmenter
 from medlib.profiles import Segmentation
 from medlib.store import ArtefactStore, content_digest
 
 TRAINING_SEED = 7_000_000  # far from the seeds of the phantoms that notebooks show
 
 
-def load_segmenter(
-    settings: Segmentation, checkpoint: str = "", store: ArtefactStore | None = None
-) -> Segmenter:
+def load_segmenter(settings: Segmentation, checkpoint: str = "", store: ArtefactStore | None = None) -> Segmenter:
     """The segmentation model of a profile, on the CPU and in evaluation mode.
 
     Args:
@@ -53,9 +51,7 @@ def _trained_tiny_sam(settings: Segmentation, store: ArtefactStore) -> Segmenter
     def train() -> dict[str, Any]:
         samples = polyp_phantoms(48, size=size, seed=TRAINING_SEED)
         generator = np.random.default_rng(TRAINING_SEED)
-        return train_segmenter(
-            start, samples, steps, generator, learning_rate=2e-3, progress=True
-        ).network.state_dict()
+        return train_segmenter(start, samples, steps, generator, learning_rate=2e-3, progress=True).network.state_dict()
 
     code = [family, preprocessing, segmenter, training, boxes, polyps, polyp_outline, smooth_noise]
     trained = store.fetch("tiny-sam", {"size": size, "steps": steps}, train, code)

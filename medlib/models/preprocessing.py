@@ -79,9 +79,7 @@ class Preprocessing:
         """
         validated = validate_boxes(np.asarray(box)[None], height, width)[0]
         rows, columns = self.scaled_size(height, width)
-        return torch.as_tensor(
-            validated * np.array([columns / width, rows / height] * 2), dtype=torch.float32
-        )
+        return torch.as_tensor(validated * np.array([columns / width, rows / height] * 2), dtype=torch.float32)
 
     def restore(self, low_resolution: Tensor, height: int, width: int) -> Tensor:
         """Logits of the decoder's grid, interpolated to the pixels of the original image.
@@ -97,7 +95,5 @@ class Preprocessing:
             low_resolution[:, None], size=(self.size, self.size), mode="bilinear", align_corners=False
         )[..., :rows, :columns]
         if (rows, columns) != (height, width):
-            full = torch.nn.functional.interpolate(
-                full, size=(height, width), mode="bilinear", align_corners=False
-            )
+            full = torch.nn.functional.interpolate(full, size=(height, width), mode="bilinear", align_corners=False)
         return full[:, 0]

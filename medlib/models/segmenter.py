@@ -26,12 +26,12 @@ class Segmenter:
 
     @property
     def encoder(self) -> nn.Module:
-        """The image encoder: the part that pruning works on."""
+        """The image encoder, which is the part that pruning works on."""
         return self.network.image_encoder
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device that holds the weights."""
         return next(self.network.parameters()).device
 
     def digest(self) -> str:
@@ -52,9 +52,7 @@ class Segmenter:
         if len(images) != len(boxes):
             raise ValueError(f"{len(images)} images with {len(boxes)} boxes. Give one box an image.")
         pairs = zip(images, boxes, strict=True)
-        return torch.stack([self.preprocessing.box(box, *image.shape[:2]) for image, box in pairs]).to(
-            self.device
-        )
+        return torch.stack([self.preprocessing.box(box, *image.shape[:2]) for image, box in pairs]).to(self.device)
 
     def decode(self, embeddings: Tensor, boxes: Tensor) -> Tensor:
         """Low-resolution logits for one box an image.
@@ -103,7 +101,4 @@ class Segmenter:
         """
         prompts = self.boxes(images, boxes)
         low = self.decode(self.embed(images, batch), prompts)
-        return [
-            self.preprocessing.restore(low[i : i + 1], *image.shape[:2])[0].cpu()
-            for i, image in enumerate(images)
-        ]
+        return [self.preprocessing.restore(low[i : i + 1], *image.shape[:2])[0].cpu() for i, image in enumerate(images)]

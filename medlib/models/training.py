@@ -25,8 +25,8 @@ def train_segmenter(
 ) -> Segmenter:
     """Train all weights of a copy of the segmenter with 2·BCE + Dice loss on its low-resolution logits.
 
-    AdamW (weight decay .01), 20 warm-up steps, cosine decay, gradient norm clipped at 1; boxes are jittered anew at every
-    step.
+    AdamW (weight decay .01), 20 warm-up steps, cosine decay, gradient norm clipped at 1; boxes are jittered anew at
+    every step.
 
     Args:
         segmenter: where to start; it is left unchanged.

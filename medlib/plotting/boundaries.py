@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from medlib.plotting.style import COLOURS, WIDTH, image_grid, legend_below, outline
@@ -64,9 +65,9 @@ def plot_paired_scores(
     figure, grid = plt.subplots(1, len(scores), figsize=(WIDTH, 3.6), squeeze=False)
     for axes, (metric, methods) in zip(grid.flat, scores.items(), strict=True):
         names, values = list(methods), [np.asarray(v) for v in methods.values()]
+        labels = np.concatenate([[name] * len(v) for name, v in zip(names, values, strict=True)])
         sns.stripplot(
-            x=np.concatenate([[name] * len(v) for name, v in zip(names, values, strict=True)]),
-            y=np.concatenate(values), hue=np.concatenate([[name] * len(v) for name, v in zip(names, values, strict=True)]),
+            x=labels, y=np.concatenate(values), hue=labels,
             palette=[COLOURS["orange"], COLOURS["blue"], COLOURS["green"]][: len(names)],
             ax=axes, size=4.5, alpha=0.75, jitter=0.18, legend=False,
         )  # fmt: skip
@@ -86,8 +87,8 @@ def plot_bands(image: np.ndarray, mask: np.ndarray, bands: Mapping[str, np.ndarr
     for axes, (title, band) in zip(panels, bands.items(), strict=True):
         axes.imshow(image)
         shade = np.zeros((*band.shape, 4))
-        shade[band] = (0.0, 0.45, 0.70, 0.55)
+        shade[band] = (*to_rgb(COLOURS["blue"]), 0.7)
         axes.imshow(shade)
-        outline(axes, mask, "orange")
+        axes.contour(mask.astype(float), [0.5], colors="white", linewidths=1)
         axes.set_title(f"{title}\n{band.mean():.1%} of the image")
     return figure

@@ -12,18 +12,14 @@ from medlib.plotting.style import COLOURS, WIDTH, image_grid, legend_below, outl
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
-def plot_orders(
-    curves: Mapping[str, tuple[np.ndarray, np.ndarray, float]], xlabel: str, ylabel: str
-) -> Figure:
+def plot_orders(curves: Mapping[str, tuple[np.ndarray, np.ndarray, float]], xlabel: str, ylabel: str) -> Figure:
     """Errors against sizes on logarithmic axes.
 
     Args:
         curves: label → (sizes, errors, fitted order); the order is written in the legend.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 4.4))
-    for (label, (sizes, errors, order)), colour, marker in zip(
-        curves.items(), COLOURS.values(), MARKERS, strict=False
-    ):
+    for (label, (sizes, errors, order)), colour, marker in zip(curves.items(), COLOURS.values(), MARKERS, strict=False):
         axes.loglog(sizes, errors, marker=marker, color=colour, label=f"{label}: order {order:.2f}")
     axes.set(xlabel=xlabel, ylabel=ylabel)
     legend_below(figure, axes, columns=1)
@@ -48,9 +44,7 @@ def plot_agreement(panels: Sequence[Agreement], limit: float) -> Figure:
     """
     columns = 2
     rows = -(-len(panels) // columns)
-    figure, grid = plt.subplots(
-        rows, columns, figsize=(WIDTH, 2.9 * rows), sharex=True, sharey=True, squeeze=False
-    )
+    figure, grid = plt.subplots(rows, columns, figsize=(WIDTH, 2.9 * rows), sharex=True, sharey=True, squeeze=False)
     for axes, panel in zip(grid.flat, panels, strict=False):
         kept = np.isfinite(panel.measured)
         inside = kept & (np.abs(panel.predicted) <= limit) & (np.abs(panel.measured) <= limit)
@@ -99,9 +93,17 @@ def plot_logit_field(
     outline(left, after, "orange", 0.0, "--", "after")
     left.set_title(title)
     reach = np.nanpercentile(np.abs(displacement), 98)
-    right.imshow(image.mean(axis=-1), cmap="gray", alpha=0.45)
+    right.imshow(image.mean(axis=-1), cmap="gray", vmin=-255, vmax=255)
     dots = right.scatter(
-        points[:, 1], points[:, 0], c=displacement, s=9, cmap="PuOr", vmin=-reach, vmax=reach, linewidths=0
+        points[:, 1],
+        points[:, 0],
+        c=displacement,
+        s=13,
+        cmap="PuOr",
+        vmin=-reach,
+        vmax=reach,
+        edgecolors="black",
+        linewidths=0.25,
     )
     right.set_title("displacement of each point")
     rows, columns = np.ptp(points, axis=0)
@@ -117,9 +119,7 @@ def plot_logit_field(
     return figure
 
 
-def plot_trade_off(
-    losses: Mapping[str, tuple[Sequence[float], Sequence[float]]], xlabel: str, ylabel: str
-) -> Figure:
+def plot_trade_off(losses: Mapping[str, tuple[Sequence[float], Sequence[float]]], xlabel: str, ylabel: str) -> Figure:
     """Loss of one score against loss of another, one marker style a perturbation, with the line of equal loss."""
     figure, axes = plt.subplots(figsize=(WIDTH, 4.2))
     most = 0.0

@@ -58,9 +58,7 @@ def image_grid(count: int, columns: int = 2, extra_height: float = 0.35) -> tupl
     return figure, list(grid.flat[:count])
 
 
-def outline(
-    axes: Axes, field: np.ndarray, colour: str, level: float = 0.5, style: str = "-", label: str = ""
-) -> None:
+def outline(axes: Axes, field: np.ndarray, colour: str, level: float = 0.5, style: str = "-", label: str = "") -> None:
     """Draw where a mask or a logit field crosses `level`, dark-edged so that it shows on any picture."""
     values = field.astype(float)
     if values.min() < level < values.max():

@@ -22,7 +22,7 @@ class Segmentation(Settings):
     """The segmentation model and the images it is shown.
 
     Attributes:
-        model: "lite_medsam" (real weights), "tiny_sam" (trained on phantoms) or "medsam_vit_b" (the reader's checkpoint).
+        model: "lite_medsam" (real weights), "tiny_sam" (trained here) or "medsam_vit_b" (the reader's checkpoint).
         training_steps: optimiser steps for a model that is trained here; 0 when weights are loaded.
         images: number of polyp phantoms, or the most images read from the reader's files.
         image_size: side of the phantoms in pixels.

@@ -26,8 +26,9 @@ class Part:
 class Block:
     """A transformer block of an encoder and the parameters of each of its groups.
 
-    A head is its Q, K and V rows with their biases and its columns of the output projection (and, in TinyViT, its row of
-    attention biases); an MLP channel is its row and bias in the first linear map and its column in the second (MedCore).
+    A head is its Q, K and V rows with their biases and its columns of the output projection (and, in TinyViT, its row
+    of attention biases); an MLP channel is its row and bias in the first linear map and its column in the second
+    (MedCore).
 
     Attributes:
         name: the block's path in the encoder, such as "blocks.3" or "layers.2.blocks.0".
@@ -57,8 +58,8 @@ class Block:
 def encoder_blocks(encoder: nn.Module) -> list[Block]:
     """List the transformer blocks of an encoder, input to output.
 
-    SAM's ViT keeps all Q rows, then all K, then all V; TinyViT keeps the Q, K and V rows of each head together. TinyViT's
-    convolutional first stage has no heads and is left out.
+    SAM's ViT keeps all Q rows, then all K, then all V; TinyViT keeps the Q, K and V rows of each head together. The
+    convolutional first stage of TinyViT has no heads and is left out.
 
     Args:
         encoder: segment_anything's ImageEncoderViT, or the TinyViT of LiteMedSAM.
@@ -116,9 +117,7 @@ def _block(
     }
 
     def parts(owned: dict[tuple[str, int], Tensor]) -> tuple[Part, ...]:
-        return tuple(
-            Part(f"{name}.{p}", axis, index) for (p, axis), index in owned.items() if p in parameters
-        )
+        return tuple(Part(f"{name}.{p}", axis, index) for (p, axis), index in owned.items() if p in parameters)
 
     def size(owned: dict[tuple[str, int], Tensor]) -> int:
         return sum(

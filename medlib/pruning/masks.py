@@ -36,18 +36,14 @@ class PruningMasks:
         (tensor([0.7500, 1.0000]),)
         """
         if not 0.0 <= gate <= 1.0:
-            raise ValueError(
-                f"gate is {gate}, but is a share of the full perturbation. Give a number in [0, 1]."
-            )
+            raise ValueError(f"gate is {gate}, but is a share of the full perturbation. Give a number in [0, 1].")
         return PruningMasks(
             tuple(1 - gate * (1 - mask) for mask in self.heads),
             tuple(1 - gate * (1 - mask) for mask in self.channels),
         )
 
 
-def random_masks(
-    encoder: nn.Module, heads: float, channels: float, generator: np.random.Generator
-) -> PruningMasks:
+def random_masks(encoder: nn.Module, heads: float, channels: float, generator: np.random.Generator) -> PruningMasks:
     """Masks that remove groups at random, each with the same chance: the baseline that knows nothing.
 
     Args:
@@ -61,17 +57,13 @@ def random_masks(
     """
     for name, share in (("heads", heads), ("channels", channels)):
         if not 0.0 <= share < 1.0:
-            raise ValueError(
-                f"{name} is {share}, but is the share of {name} to remove. Give a number in [0, 1)."
-            )
+            raise ValueError(f"{name} is {share}, but is the share of {name} to remove. Give a number in [0, 1).")
     blocks, masks = encoder_blocks(encoder), PruningMasks.keep_all(encoder)
     spared = [int(generator.integers(block.heads)) for block in blocks]
     removable = [(b, h) for b, block in enumerate(blocks) for h in range(block.heads) if h != spared[b]]
     wanted = round(heads * sum(block.heads for block in blocks))
     if wanted > len(removable):
-        raise ValueError(
-            f"{wanted} heads cannot go: {len(removable)} can, when one stays in each block. Ask for less."
-        )
+        raise ValueError(f"{wanted} heads cannot go: {len(removable)} can, when one stays in each block. Ask for less.")
     for chosen in generator.permutation(len(removable))[:wanted]:
         b, h = removable[chosen]
         masks.heads[b][h] = 0
@@ -95,9 +87,7 @@ def check_masks(blocks: list[Block], masks: PruningMasks) -> None:
                     "Make the masks for this encoder."
                 )
             if not bool(((mask >= 0) & (mask <= 1)).all()):
-                raise ValueError(
-                    f"the {kind} mask of {block.name} leaves [0, 1]. Use 0 to remove and 1 to keep."
-                )
+                raise ValueError(f"the {kind} mask of {block.name} leaves [0, 1]. Use 0 to remove and 1 to keep.")
 
 
 @contextmanager
@@ -144,7 +134,6 @@ def removed_parameters(encoder: nn.Module, masks: PruningMasks) -> int:
     blocks = encoder_blocks(encoder)
     check_masks(blocks, masks)
     return sum(
-        int((heads == 0).sum()) * block.head_parameters
-        + int((channels == 0).sum()) * block.channel_parameters
+        int((heads == 0).sum()) * block.head_parameters + int((channels == 0).sum()) * block.channel_parameters
         for block, heads, channels in zip(blocks, masks.heads, masks.channels, strict=True)
     )
