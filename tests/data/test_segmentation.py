@@ -7,9 +7,7 @@ from medlib.data import SegmentationSample, SegmentationSet
 
 
 def sample(name: str, height: int = 4, width: int = 6) -> SegmentationSample:
-    return SegmentationSample(
-        name, np.full((height, width, 3), ord(name), np.uint8), np.zeros((height, width), bool)
-    )
+    return SegmentationSample(name, np.full((height, width, 3), ord(name), np.uint8), np.zeros((height, width), bool))
 
 
 def test_one_size_is_stacked():

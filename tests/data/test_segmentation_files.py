@@ -113,9 +113,7 @@ def test_unknown_split_names_those_there_are(tmp_path):
 
 def test_archive_without_labels(tmp_path):
     np.savez(tmp_path / "p.npz", test_images=np.zeros((2, 8, 8, 3), np.uint8), test_labels=np.zeros((2, 14)))
-    with pytest.raises(
-        ValueError, match=r"holds test_images but no test_label; .* It holds: test_images, test_labels"
-    ):
+    with pytest.raises(ValueError, match=r"holds test_images but no test_label; .* It holds: test_images, test_labels"):
         load_segmentation(tmp_path / "p.npz")
 
 
@@ -152,9 +150,7 @@ def test_array_file_named_npz(tmp_path):
 
 
 def test_pickled_objects_are_not_run(tmp_path):
-    np.savez(
-        tmp_path / "p.npz", test_images=np.array([{"a": 1}], dtype=object), test_label=np.zeros((1, 8, 8))
-    )
+    np.savez(tmp_path / "p.npz", test_images=np.array([{"a": 1}], dtype=object), test_label=np.zeros((1, 8, 8)))
     with pytest.raises(ValueError, match=r"cannot be read as an \.npz file"):
         load_segmentation(tmp_path / "p.npz")
 
@@ -222,9 +218,7 @@ def test_unpaired_stems_are_named_on_both_sides(folder):
     for name in "defg":
         Image.fromarray(picture()).save(folder / "images" / f"{name}.png")
     (folder / "images" / "a.png").unlink()
-    with pytest.raises(
-        ValueError, match=r"4 images without mask \(d, e, f …\) and 1 masks without image \(a\)"
-    ):
+    with pytest.raises(ValueError, match=r"4 images without mask \(d, e, f …\) and 1 masks without image \(a\)"):
         load_segmentation(folder)
 
 

@@ -1,0 +1,77 @@
+"""Comparing displacements, and the order of an error."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from medlib.boundary import Displacement, compare_displacements, fitted_order
+
+
+def displacement(pixels, seed=0):
+    pixels = np.asarray(pixels, dtype=float)
+    points = np.random.default_rng(seed).normal(size=(len(pixels), 2))
+    return Displacement(
+        points=points,
+        normals=np.tile([1.0, 0.0], (len(pixels), 1)),
+        slopes=np.ones(len(pixels)),
+        pixels=pixels,
+        lost=np.isnan(pixels),
+        dropped=0,
+    )
+
+
+def test_numbers_by_hand():
+    fit = compare_displacements(displacement([1, -1, 2, 0.5]), displacement([2, -2, 4, np.nan]))
+    assert fit.slope == 2 and fit.correlation == pytest.approx(1)
+    assert (fit.median_relative_error, fit.lost_fraction, fit.n) == (0.5, 0.25, 3)
+
+
+def test_only_points_predicted_to_move_little_are_kept_on_request():
+    fit = compare_displacements(displacement([0.5, -0.5, 3, 4]), displacement([0.5, -0.5, np.nan, 9]), largest=1)
+    assert (fit.slope, fit.lost_fraction, fit.n) == (1, 0, 2)
+
+
+def test_a_constant_displacement_has_a_slope_but_no_correlation():
+    fit = compare_displacements(displacement([1, 1, 1]), displacement([1.1, 1.1, 1.1]))
+    assert np.isnan(fit.correlation) and fit.slope == pytest.approx(1.1)
+
+
+def test_nothing_moved_is_no_error():
+    fit = compare_displacements(displacement([0, 0]), displacement([0, 0]))
+    assert fit.median_relative_error == 0 and np.isnan(fit.slope)
+
+
+def test_foreign_or_empty_comparisons_are_refused():
+    with pytest.raises(ValueError, match="compute both from the same `before`"):
+        compare_displacements(displacement([1, 2]), displacement([1, 2], seed=1))
+    with pytest.raises(ValueError, match="raise `max_distance`"):
+        compare_displacements(displacement([1, 2]), displacement([np.nan, np.nan]))
+    with pytest.raises(ValueError, match="the least is 1"):
+        compare_displacements(displacement([1, 2]), displacement([1, 2]), largest=0.1)
+
+
+def test_records_are_frozen():
+    with pytest.raises(AttributeError):
+        displacement([1.0]).pixels = 0
+    assert replace(displacement([1.0]), dropped=3).dropped == 3
+
+
+def test_the_order_is_the_slope_of_the_logarithms():
+    sizes = np.array([0.01, 0.1, 1])
+    assert fitted_order(sizes, 7 * sizes**1.5) == pytest.approx(1.5, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "errors", "message"),
+    [
+        ([0.1], [0.1], "at least two different sizes"),
+        ([0.1, 0.1], [0.1, 0.2], "at least two different sizes"),
+        ([0.1, 0.2], [0.1], "two lists of one length"),
+        ([0.1, 0.2], [0.0, 0.1], "errors that are exactly 0"),
+        ([0.1, 0.2], [np.nan, 0.1], "positive and finite"),
+    ],
+)
+def test_an_order_needs_positive_numbers(sizes, errors, message):
+    with pytest.raises(ValueError, match=message):
+        fitted_order(sizes, errors)
