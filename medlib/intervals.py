@@ -13,21 +13,21 @@ def bootstrap_interval(
     generator: np.random.Generator,
     confidence: float = 0.95,
     resamples: int = 2000,
-) -> tuple[float, float]:
+) -> tuple[float, float] | None:
     """Percentile bootstrap interval of a statistic of paired samples.
 
     Args:
         statistic: takes as many 1-D arrays as there are samples and returns a number.
-        samples: arrays of one length n ≥ 2; element i of each belongs to the same image (or seed, or step).
+        samples: arrays of one length n ≥ 1; element i of each belongs to the same image (or seed, or step).
         generator: draws the resamples.
         confidence: coverage in (0, 1).
         resamples: number of bootstrap resamples.
 
     Returns:
-        (low, high).
+        (low, high); None when there is one value only, from which nothing can be said about its spread.
 
     Raises:
-        ValueError: fewer than two elements, a value that is not finite, or a statistic that is undefined on more than
+        ValueError: no elements, a value that is not finite, or a statistic that is undefined on more than
             a tenth of the resamples (a correlation of equal points, say); below that, such resamples are left out.
 
     >>> low, high = bootstrap_interval(np.mean, [1.0, 2.0, 3.0, 4.0], generator=np.random.default_rng(0))
@@ -35,12 +35,15 @@ def bootstrap_interval(
     True
     """
     arrays = [np.asarray(sample, dtype=float) for sample in samples]
-    if any(len(array) < 2 for array in arrays):
+    if any(len(array) != len(arrays[0]) for array in arrays) or len(arrays[0]) == 0:
         raise ValueError(
-            f"a bootstrap interval needs at least 2 values, not {len(arrays[0])}. Measure on more samples."
+            f"samples of {[len(array) for array in arrays]} values; paired samples have one length, at least 1. "
+            "Pass one value of each for every image."
         )
     if not all(np.isfinite(array).all() for array in arrays):
         raise ValueError("a sample holds values that are not finite. Find out why before giving an interval.")
+    if len(arrays[0]) == 1:
+        return None
     with np.errstate(invalid="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", DegenerateDataWarning)
         drawn = bootstrap(

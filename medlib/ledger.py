@@ -43,7 +43,7 @@ class Condition(BaseModel):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "Condition":
-        if len(self.model_fields_set) != 1:
+        if sum(bound is not None for _, bound in self) != 1:
             raise ValueError("give exactly one of within, relative, above, below, between")
         return self
 
@@ -124,6 +124,11 @@ class Measurement:
     profile: str = ""
     seed: int = 0
 
+    def __str__(self) -> str:
+        """The value with its interval, such as 1.21 [1.1, 1.33]."""
+        spread = f" [{self.interval[0]:.3g}, {self.interval[1]:.3g}]" if self.interval else ""
+        return f"{self.value:.3g}{spread}"
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -154,7 +159,7 @@ def load_results(folder: Path | str) -> dict[str, Measurement]:
         try:
             page = json.loads(path.read_text(encoding="utf-8"))
             found = page["measurements"].items()
-        except (json.JSONDecodeError, KeyError, AttributeError) as error:
+        except (json.JSONDecodeError, KeyError, AttributeError, TypeError) as error:
             raise ValueError(f"{path} is not a complete results file ({error}). Run its notebook again.") from error
         for claim_id, entry in found:
             if claim_id in measurements:
@@ -256,7 +261,7 @@ class Ledger:
                 f"{claim_id}: n is the number of samples behind the value and must be at least 1, not {n}."
             )
         measurement = Measurement(
-            numbers[0], tuple(numbers[1:]) or None, n, note, self.notebook, self.profile, self.seed
+            numbers[0], tuple(numbers[1:]) or None, n and int(n), note, self.notebook, self.profile, self.seed
         )
         self.measurements[claim_id] = measurement
         self.write()

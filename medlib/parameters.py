@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medlib.profiles import load_profile
+from medlib.profiles import Segmentation, load_profile
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ def check_parameters(given: Mapping[str, Any], declared: list[str]) -> None:
         declared: the names in the notebook's parameters cell.
 
     Raises:
-        ValueError: a name the notebook does not take, an unknown profile, a seed below 0.
+        ValueError: a name the notebook does not take, an unknown profile, a seed below 0, or a profile that needs
+            a file which was not given.
         TypeError: a value of the wrong type.
         FileNotFoundError: a path that does not exist.
     """
@@ -63,3 +64,23 @@ def check_parameters(given: Mapping[str, Any], declared: list[str]) -> None:
                 f"{parameter.meaning}."
             )
         parameter.check(value)
+    if "profile" in given:
+        _check_needs(load_profile(given["profile"]).segmentation, given, declared)
+
+
+def _check_needs(settings: Segmentation, given: Mapping[str, Any], declared: list[str]) -> None:
+    """Raise ValueError when a profile lacks a file that only the reader can bring."""
+    if "polyps" in declared and settings.data == "files" and not given.get("polyps"):
+        raise ValueError(
+            "this profile runs on real images and has none of its own. Give a MedSegBench .npz file or a folder with "
+            "images/ and masks/: -p polyps PATH."
+        )
+    if "checkpoint" in declared and (settings.model == "medsam_vit_b") != bool(given.get("checkpoint")):
+        raise ValueError(
+            f"this profile runs {settings.model}, which "
+            + (
+                "needs its weights. Give the path of medsam_vit_b.pth: -p checkpoint PATH."
+                if settings.model == "medsam_vit_b"
+                else "takes no checkpoint. Leave it empty, or use profile 'paper'."
+            )
+        )

@@ -62,12 +62,11 @@ class Verdicts:
     rows: list[tuple[ledger.Claim, ledger.Measurement, ledger.Verdict]]
 
     def _repr_markdown_(self) -> str:
-        lines = ["| verdict | claim | published | measured |", "|---|---|---:|---:|"]
+        lines = ["| verdict | measured | claim |", "|---|---|---|"]
         for claim, measured, verdict in self.rows:
-            published = "–" if claim.paper is None else f"{claim.paper:g}{claim.unit and ' ' + claim.unit}"
-            spread = f" [{measured.interval[0]:.3g}, {measured.interval[1]:.3g}]" if measured.interval else ""
-            value = f"{measured.value:.4g}{claim.unit and ' ' + claim.unit}{spread}"
-            lines.append(f"| **{verdict.verdict}** | {claim.title} | {published} | {value} |")
+            published = "" if claim.paper is None else f" (published: {claim.paper:g}{claim.unit and ' ' + claim.unit})"
+            value = f"{measured}{claim.unit and ' ' + claim.unit}"
+            lines.append(f"| **{verdict.verdict}** | {value} | {claim.title}{published} |")
         return "\n".join(lines)
 
     def __repr__(self) -> str:

@@ -171,7 +171,7 @@ def _read(folder: Path, digest: str) -> dict[str, torch.Tensor] | None:
         if manifest["digest"] == digest and manifest["sha256"] == _file_digest(payload):
             return load_file(payload)
         reason = "its bytes do not match its manifest"
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         reason = f"{type(error).__name__}: {error}"
     log.warning("artefact %s is damaged (%s); making it again", folder.name, reason)
     return None

@@ -35,7 +35,6 @@ checkpoint = ""  # your ViT-B checkpoint, for the paper profile
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
-
 from medlib import boundary, ledger
 from medlib.data import boxes_from_masks, ellipse_in_box, load_polyps, polyp_phantom
 from medlib.intervals import bootstrap_interval
@@ -82,8 +81,13 @@ figure = plot_cases(cases)
 #   layer, and reports the 95th percentile, in pixels: how far off the worst stretches of the outline are.
 
 # %%
-table = pd.DataFrame([boundary.segmentation_scores(mask, sample.mask) for mask in spoilt.values()], index=list(spoilt))
-table["BF1, no tolerance"] = [boundary.boundary_f1(mask, sample.mask, tolerance=False) for mask in spoilt.values()]
+table = pd.DataFrame(
+    [boundary.segmentation_scores(mask, sample.mask) for mask in spoilt.values()],
+    index=list(spoilt),
+)
+table["BF1, no tolerance"] = [
+    boundary.boundary_f1(mask, sample.mask, tolerance=False) for mask in spoilt.values()
+]
 table = table.rename(columns={"dice": "Dice", "boundary_f1": "BF1", "hd95": "HD95 (px)"})
 table[["Dice", "BF1", "BF1, no tolerance", "HD95 (px)"]].round(3)
 
@@ -104,7 +108,9 @@ moved = [np.roll(disc, s, axis=1) for s in shifts]
 curves = {
     "Dice": [boundary.dice(m, disc) for m in moved],
     "BF1 with tolerance": [boundary.boundary_f1(m, disc) for m in moved],
-    "BF1 without tolerance": [boundary.boundary_f1(m, disc, tolerance=False) for m in moved],
+    "BF1 without tolerance": [
+        boundary.boundary_f1(m, disc, tolerance=False) for m in moved
+    ],
 }
 figure = plot_curves(shifts, curves, "shift of a disc of radius 40 (pixels)", "score")
 
@@ -117,7 +123,9 @@ figure = plot_curves(shifts, curves, "shift of a disc of radius 40 (pixels)", "s
 # %%
 shifted = np.roll(disc, (-2, 3), axis=(0, 1))
 shift_score = boundary.boundary_f1(shifted, disc)
-ledger.record("medcore.bf1.shift", shift_score, note="disc of radius 40 in 256 × 256 pixels")
+ledger.record(
+    "medcore.bf1.shift", shift_score, note="disc of radius 40 in 256 × 256 pixels"
+)
 strict = boundary.boundary_f1(shifted, disc, tolerance=False)
 print(
     f"shift by (3, −2): BF1 {shift_score:.3f} with tolerance, {strict:.3f} without, Dice {boundary.dice(shifted, disc):.3f}"
@@ -135,7 +143,10 @@ different = []
 for index in range(8):
     mask = polyp_phantom(seed=run.seed, size=128, index=index).mask
     cut = mask[:, int(np.median(np.nonzero(mask)[1])) :]
-    metric, loss = boundary.square_band(cut, 2), boundary.square_band(cut, 2, outside="foreground")
+    metric, loss = (
+        boundary.square_band(cut, 2),
+        boundary.square_band(cut, 2, outside="foreground"),
+    )
     different.append((metric ^ loss).sum() / (metric | loss).sum())
 share = float(np.mean(different))
 interval = bootstrap_interval(np.mean, different, generator=run.generator("erosion"))
@@ -157,10 +168,15 @@ segmenter = load_segmenter(run.profile.segmentation, checkpoint).to(run.device)
 boxes = boxes_from_masks(samples.masks, names=samples.names)
 logits = segmenter.logits(samples.images, boxes, batch=1)
 predictions = {
-    "ellipse": [ellipse_in_box(box, *mask.shape) for box, mask in zip(boxes, samples.masks, strict=True)],
+    "ellipse": [
+        ellipse_in_box(box, *mask.shape)
+        for box, mask in zip(boxes, samples.masks, strict=True)
+    ],
     segmenter.name: [field.numpy() > 0 for field in logits],
 }
-Markdown(f"{len(samples)} images from {samples.source}; model: {segmenter.name} on {run.device}.")
+Markdown(
+    f"{len(samples)} images from {samples.source}; model: {segmenter.name} on {run.device}."
+)
 
 # %%
 cases = [
@@ -181,11 +197,19 @@ figure = plot_cases(cases)
 
 # %%
 scores = {
-    name: pd.DataFrame([boundary.segmentation_scores(p, m) for p, m in zip(masks, samples.masks, strict=True)])
+    name: pd.DataFrame(
+        [
+            boundary.segmentation_scores(p, m)
+            for p, m in zip(masks, samples.masks, strict=True)
+        ]
+    )
     for name, masks in predictions.items()
 }
 metrics = {"Dice": "dice", "BF1": "boundary_f1", "HD95 (px)": "hd95"}
-shown = {label: {name: table[column] for name, table in scores.items()} for label, column in metrics.items()}
+shown = {
+    label: {name: table[column] for name, table in scores.items()}
+    for label, column in metrics.items()
+}
 figure = plot_paired_scores(shown, lower_is_better=["HD95 (px)"])
 
 # %% [markdown]
@@ -195,11 +219,21 @@ figure = plot_paired_scores(shown, lower_is_better=["HD95 (px)"])
 # %%
 columns = []
 for name, masks in predictions.items():
-    strict = [boundary.boundary_f1(p, m, tolerance=False) for p, m in zip(masks, samples.masks, strict=True)]
+    strict = [
+        boundary.boundary_f1(p, m, tolerance=False)
+        for p, m in zip(masks, samples.masks, strict=True)
+    ]
     scores[name]["strict"] = strict
-    columns.append(scores[name][["dice", "boundary_f1", "strict", "hd95"]].mean().rename(name))
+    columns.append(
+        scores[name][["dice", "boundary_f1", "strict", "hd95"]].mean().rename(name)
+    )
 pd.DataFrame(columns).T.rename(
-    {"dice": "Dice", "boundary_f1": "BF1", "strict": "BF1, no tolerance", "hd95": "HD95 (px)"}
+    {
+        "dice": "Dice",
+        "boundary_f1": "BF1",
+        "strict": "BF1, no tolerance",
+        "hd95": "HD95 (px)",
+    }
 ).round(3)
 
 # %%
@@ -210,9 +244,17 @@ for claim, values in {
     "medcore.bf1.conventions": model["boundary_f1"] - model["strict"],
 }.items():
     interval = bootstrap_interval(np.mean, values, generator=run.generator(claim))
-    ledger.record(claim, values.mean(), interval, n=len(values), note=f"{segmenter.name}, {samples.source}")
+    ledger.record(
+        claim,
+        values.mean(),
+        interval,
+        n=len(values),
+        note=f"{segmenter.name}, {samples.source}",
+    )
 apart = model["boundary_f1"] - ellipse["boundary_f1"]
-print(f"model − ellipse: Dice {(model['dice'] - ellipse['dice']).mean():+.3f}, BF1 {apart.mean():+.3f}")
+print(
+    f"model − ellipse: Dice {(model['dice'] - ellipse['dice']).mean():+.3f}, BF1 {apart.mean():+.3f}"
+)
 
 # %% [markdown]
 # ## What reproduced, and what did not

@@ -11,7 +11,7 @@
 # ---
 
 # %% [markdown]
-# # Boundary leverage
+# # Boundary leverage, measured
 #
 # A segmentation model gives every pixel a *logit* $z$ and draws its outline where $z = 0$. Disturb the model, by pruning
 # a head for instance, and the logits change by $\Delta z$. How far does the outline move? MedCore
@@ -39,26 +39,16 @@ checkpoint = ""  # your ViT-B checkpoint, for the paper profile
 # %%
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
-
-from medlib import boundary, ledger, models, pruning
-from medlib.boundary import compare_displacements, measured_displacement, predicted_displacement
+from medlib import boundary, ledger, models, plotting, pruning
+from medlib.boundary import compare_displacements, displacements
 from medlib.data import boxes_from_masks, load_polyps, retina_photograph
 from medlib.intervals import bootstrap_interval
-from medlib.plotting import (
-    Agreement,
-    plot_agreement,
-    plot_bands,
-    plot_logit_field,
-    plot_orders,
-    plot_trade_off,
-    use_style,
-)
 from medlib.run import start
+from tqdm import tqdm
 
 run = start("02_boundary_leverage", globals())
 settings = run.profile.leverage
-use_style()
+plotting.use_style()
 
 # %% [markdown]
 # ## Where everything is known
@@ -73,35 +63,44 @@ y, x = np.mgrid[:128, :128] / 64 - 1.0
 
 def waves(generator: np.random.Generator, amplitude: float) -> np.ndarray:
     """A smooth random field on the square."""
-    directions, phases = generator.normal(scale=3, size=(6, 2)), generator.uniform(0, 2 * np.pi, 6)
-    return amplitude * sum(np.cos(u * x + v * y + p) for (u, v), p in zip(directions, phases, strict=True)) / 6
+    directions, phases = (
+        generator.normal(scale=3, size=(6, 2)),
+        generator.uniform(0, 2 * np.pi, 6),
+    )
+    terms = [np.cos(u * x + v * y + p) for (u, v), p in zip(directions, phases)]
+    return amplitude * np.mean(terms, axis=0)
 
 
-generator = run.generator("analytic fields")
-sizes = 0.5 ** np.arange(0, 8)
-curves, orders = {}, []
+def order_of_error(before: np.ndarray, change: np.ndarray, sizes: np.ndarray) -> tuple:
+    """Median |measured − predicted| for ever smaller multiples of a change, and its fitted order."""
+    pairs = [displacements(before, before + size * change) for size in sizes]
+    errors = [np.nanmedian(np.abs(m.pixels - p.pixels)) for p, m in pairs]
+    return sizes, np.array(errors), boundary.fitted_order(sizes, errors)
+
+
+generator, sizes = run.generator("analytic fields"), 0.5 ** np.arange(0, 8)
+curves = {}
 for number in range(12):
-    field, change = 6 * (0.4 - x**2 - y**2) + waves(generator, 3.0), waves(generator, 1.0)
-    errors = []
-    for size in sizes:
-        predicted = predicted_displacement(field, field + size * change)
-        measured = measured_displacement(field, field + size * change)
-        errors.append(np.nanmedian(np.abs(measured.pixels - predicted.pixels)))
-    orders.append(boundary.fitted_order(sizes, errors))
-    if number < 4:
-        curves[f"field {number + 1}"] = (sizes, np.array(errors), orders[-1])
-figure = plot_orders(curves, "size of the disturbance (largest = 1)", "median error of the prediction (pixels)")
+    field = 6 * (0.4 - x**2 - y**2) + waves(generator, 3.0)
+    curves[f"field {number + 1}"] = order_of_error(field, waves(generator, 1.0), sizes)
+shown = {name: curves[name] for name in list(curves)[:4]}
+xlabel, ylabel = (
+    "size of the disturbance (largest = 1)",
+    "median error of the prediction (pixels)",
+)
+figure = plotting.plot_orders(shown, xlabel, ylabel)
 
 # %% [markdown]
 # *Each halving of the disturbance divides the error by about four: the lines have slope 2 on logarithmic axes.* That is what
 # {prf:ref}`cor-order` promises. Over all twelve fields:
 
 # %%
-order_interval = bootstrap_interval(np.mean, orders, generator=run.generator("order"))
-ledger.record(
-    "medcore.displacement.order", np.mean(orders), order_interval, n=len(orders), note="random analytic fields"
+orders = [order for *_, order in curves.values()]
+interval = bootstrap_interval(np.mean, orders, generator=run.generator("order"))
+order = ledger.record(
+    "medcore.displacement.order", np.mean(orders), interval, n=len(orders)
 )
-print(f"fitted order {np.mean(orders):.2f}, from {min(orders):.2f} to {max(orders):.2f}")
+print(f"fitted order {order}; single fields from {min(orders):.2f} to {max(orders):.2f}")
 
 # %% [markdown]
 # ## A real model, disturbed
@@ -115,38 +114,27 @@ print(f"fitted order {np.mean(orders):.2f}, from {min(orders):.2f} to {max(order
 samples = load_polyps(run.profile.segmentation, polyps, run.seed, limit=settings.images)
 if len({mask.shape for mask in samples.masks}) > 1:
     samples = samples.resized(run.profile.segmentation.image_size)
-segmenter = models.load_segmenter(run.profile.segmentation, checkpoint).to(run.device)
-weights = segmenter.digest()
-
-
-def logits_with(masks: pruning.PruningMasks, images: list, boxes: np.ndarray) -> np.ndarray:
-    """Logits (N, H, W) of the gated model, kept in the artefact store by content."""
-
-    def compute() -> dict:
-        with pruning.masked(segmenter.encoder, masks):
-            return {str(i): z for i, z in enumerate(segmenter.logits(images, boxes, batch=1))}
-
-    inputs = {"weights": weights, "masks": masks, "images": list(images), "boxes": boxes, "device": str(run.device)}
-    tensors = run.store.fetch(
-        "logits", inputs, compute, code=[models.segmenter, models.preprocessing, pruning.masks]
-    ).tensors
-    return np.stack([tensors[str(i)].numpy() for i in range(len(images))])
-
-
 boxes = boxes_from_masks(samples.masks, names=samples.names)
-intact = pruning.PruningMasks.keep_all(segmenter.encoder)
-before = logits_with(intact, samples.images, boxes)
-generator = run.generator("perturbations")
-cuts = {f"{b:.0%} of heads": pruning.random_masks(segmenter.encoder, b, 0.0, generator) for b in settings.head_budgets}
-cuts |= {
-    f"{b:.0%} of channels": pruning.random_masks(segmenter.encoder, 0.0, b, generator) for b in settings.channel_budgets
+model = models.load_segmenter(run.profile.segmentation, checkpoint).to(run.device)
+intact = pruning.PruningMasks.keep_all(model.encoder)
+before = pruning.gated_logits(model, intact, samples.images, boxes, run.store)
+
+shares = [("heads", b, 0.0) for b in settings.head_budgets]
+shares += [("channels", 0.0, b) for b in settings.channel_budgets]
+generator = run.generator("cuts")
+cuts = {
+    f"{max(h, c):.0%} of {kind}": pruning.random_masks(model.encoder, h, c, generator)
+    for kind, h, c in shares
 }
-strongest = [list(cuts)[len(settings.head_budgets) - 1], list(cuts)[-1]]
-after = {(name, 1.0): logits_with(masks, samples.images, boxes) for name, masks in tqdm(cuts.items())}
-for name in strongest:
-    for gate in tqdm(settings.gates):
-        after[name, gate] = logits_with(cuts[name].weakened(gate), samples.images, boxes)
-print(f"{segmenter.name}: {len(samples)} images, {len(after)} disturbed versions of the model")
+strongest = [[name for name in cuts if kind in name][-1] for kind in ("heads", "channels")]
+wanted = [(name, 1.0) for name in cuts] + [
+    (s, g) for s in strongest for g in settings.gates
+]
+after = {}
+for name, gate in tqdm(dict.fromkeys(wanted)):
+    gated = cuts[name].weakened(gate)
+    after[name, gate] = pruning.gated_logits(model, gated, samples.images, boxes, run.store)
+print(f"{model.name}: {len(samples)} images, {len(after)} disturbed versions of the model")
 
 # %% [markdown]
 # First one picture, to see what moves. No ground truth is needed to follow the model's *own* outline, so any photograph
@@ -154,11 +142,13 @@ print(f"{segmenter.name}: {len(samples)} images, {len(after)} disturbed versions
 
 # %%
 retina = retina_photograph(size=256)
-cut = cuts[strongest[0]].weakened(0.5)
-disc, disc_after = (logits_with(masks, [retina.image], retina.box[None])[0] for masks in (intact, cut))
-moved = measured_displacement(disc, disc_after)
-figure = plot_logit_field(
-    retina.image, disc, disc_after, moved.points, moved.pixels, f"{segmenter.name}:\n{strongest[0]}, gate 0.5"
+photograph = ([retina.image], retina.box[None], run.store)
+disc = pruning.gated_logits(model, intact, *photograph)[0]
+cut = pruning.gated_logits(model, cuts[strongest[0]].weakened(0.5), *photograph)[0]
+outline, moved = displacements(disc, cut)
+title = f"{model.name}:\n{strongest[0]}, gate 0.5"
+figure = plotting.plot_logit_field(
+    retina.image, disc, cut, moved.points, moved.pixels, title
 )
 
 # %% [markdown]
@@ -170,84 +160,77 @@ figure = plot_logit_field(
 # Now all images. Each dot below is one point of an outline: its predicted displacement across, its measured one up.
 
 # %%
+pairs = {
+    (name, gate): [displacements(a, b) for a, b in zip(before, after[name, gate])]
+    for name in strongest
+    for gate in settings.gates
+}
 panels = []
-for name in strongest:
-    for gate in (settings.gates[0], settings.gates[-1]):
-        pairs = [
-            (predicted_displacement(a, b), measured_displacement(a, b))
-            for a, b in zip(before, after[name, gate], strict=True)
-        ]
-        predicted, measured = (np.concatenate([pair[i].pixels for pair in pairs]) for i in (0, 1))
-        panels.append(Agreement(f"{name}\ngate {gate:g}", predicted, measured))
-figure = plot_agreement(panels, limit=4.0)
+for name, gate in [
+    (s, g) for s in strongest for g in (settings.gates[0], settings.gates[-1])
+]:
+    both = [np.concatenate([d.pixels for d in ds]) for ds in zip(*pairs[name, gate])]
+    panels.append(plotting.Agreement(f"{name}\ngate {gate:g}", *both))
+figure = plotting.plot_agreement(panels, limit=4.0)
 
 # %% [markdown]
 # *At a small gate the points lie on the line where prediction and measurement agree. At gate 1 the cloud tilts: outlines move
 # further than the formula says, and some points are lost, because the outline left the neighbourhood altogether.*
 
 # %%
-rows, below_one = [], []
-for name in strongest:
-    for gate in settings.gates:
-        pairs = [
-            (predicted_displacement(a, b), measured_displacement(a, b))
-            for a, b in zip(before, after[name, gate], strict=True)
-        ]
-        fits = pd.DataFrame([compare_displacements(p, m) for p, m in pairs])
-        size = np.median(np.concatenate([np.abs(p.pixels) for p, _ in pairs]))
-        rows.append(
-            [name, gate, size, fits["slope"].mean(), fits["median_relative_error"].mean(), fits["lost_fraction"].mean()]
-        )
-        below_one += [
-            compare_displacements(p, m, largest=1.0).slope for p, m in pairs if (np.abs(p.pixels) <= 1).sum() > 50
-        ]
-columns = ["cut", "gate", "predicted (px)", "slope", "error", "lost"]
-pd.DataFrame(rows, columns=columns).round(2)
+rows = []
+for (name, gate), pair in pairs.items():
+    fits = pd.DataFrame([compare_displacements(p, m) for p, m in pair])
+    pixels = np.median(np.concatenate([np.abs(p.pixels) for p, _ in pair]))
+    means = fits[["slope", "median_relative_error", "lost_fraction"]].mean()
+    rows.append([name, gate, pixels, *means])
+columns = ["cut", "gate", "pixels", "slope", "error", "lost"]
+pd.DataFrame(rows, columns=columns).set_index("cut").round(2)
 
 # %% [markdown]
-# *Median predicted displacement, slope of measured against predicted (1 is perfect), median relative error, and the share
+# *Median predicted displacement in pixels, slope of measured against predicted (1 is perfect), median relative error, and the share
 # of outline points that were lost, averaged over images.* Read it from the bottom of each block upwards. Well below a pixel the
 # formula is quantitative. At a pixel it is off by tens of per cent; beyond a few pixels it only ranks. The lost points matter:
 # a table without them would look better the worse things got.
 
 # %%
-slope_interval = bootstrap_interval(np.mean, below_one, generator=run.generator("slope"))
-ledger.record(
-    "medcore.displacement.slope",
-    np.mean(below_one),
-    slope_interval,
-    n=len(below_one),
-    note="points predicted to move by ≤ 1 px",
+slopes = [
+    compare_displacements(p, m, largest=1.0).slope
+    for pair in pairs.values()
+    for p, m in pair
+    if (np.abs(p.pixels) <= 1).sum() > 50
+]
+interval = bootstrap_interval(np.mean, slopes, generator=run.generator("slope"))
+slope = ledger.record(
+    "medcore.displacement.slope", np.mean(slopes), interval, n=len(slopes)
 )
-print(f"slope over points predicted to move by at most 1 px: {np.mean(below_one):.2f} {np.round(slope_interval, 2)}")
+print(f"slope where at most 1 px is predicted: {slope}")
 
 # %% [markdown]
 # Does the error on a *network's* logits shrink with the square of the disturbance as well? We keep the direction of a real cut
 # and scale it down: $z + t\,\Delta z$ with ever smaller $t$.
 
 # %%
-scales = 0.5 ** np.arange(2, 9)
-model_curves, model_orders = {}, []
-for index, (a, b) in enumerate(zip(before, after[strongest[0], settings.gates[-1]], strict=True)):
-    errors = []
-    for scale in scales:
-        scaled = a + scale * (b.astype(np.float64) - a)
-        errors.append(
-            np.nanmedian(np.abs(measured_displacement(a, scaled).pixels - predicted_displacement(a, scaled).pixels))
-        )
-    model_orders.append(boundary.fitted_order(scales, errors))
-    if index < 4:
-        model_curves[f"image {index + 1}"] = (scales, np.array(errors), model_orders[-1])
-figure = plot_orders(model_curves, "scale t of a real change of the logits", "median error of the prediction (pixels)")
+sizes = 0.5 ** np.arange(2, 9)
+weak = after[strongest[0], settings.gates[-1]]
+curves = {
+    f"image {i + 1}": order_of_error(a.astype(float), b.astype(float) - a, sizes)
+    for i, (a, b) in enumerate(zip(before, weak))
+}
+shown = {name: curves[name] for name in list(curves)[:4]}
+figure = plotting.plot_orders(shown, "scale t of a real change of the logits", ylabel)
 
 # %% [markdown]
 # *The network's logits behave like the analytic fields once the disturbance is small.* This needs care: the gradient must come from
 # the same spline that locates the outline. With the usual Sobel gradient the error stops shrinking at several per cent.
 
 # %%
-interval = bootstrap_interval(np.mean, model_orders, generator=run.generator("model order"))
-ledger.record("medcore.displacement.model_order", np.mean(model_orders), interval, n=len(model_orders))
-print(f"fitted order on {segmenter.name}'s logits: {np.mean(model_orders):.2f} {np.round(interval, 2)}")
+orders = [order for *_, order in curves.values()]
+interval = bootstrap_interval(np.mean, orders, generator=run.generator("model order"))
+order = ledger.record(
+    "medcore.displacement.model_order", np.mean(orders), interval, n=len(orders)
+)
+print(f"fitted order on the logits of {model.name}: {order}")
 
 # %% [markdown]
 # ## Which heads hold the outline?
@@ -258,21 +241,25 @@ print(f"fitted order on {segmenter.name}'s logits: {np.mean(model_orders):.2f} {
 # each for real, and compare.
 
 # %%
-outline = predicted_displacement(disc, disc_after)
-foretold = pruning.head_displacements(segmenter, retina.image, retina.box, outline.points, outline.slopes)
-heads = [(b, h) for b, values in enumerate(foretold) for h in range(len(values))]
+forecast = pruning.head_displacements(
+    model, retina.image, retina.box, outline.points, outline.slopes
+)
+heads = [
+    (block, head) for block, values in enumerate(forecast) for head in range(len(values))
+]
 drawn = [heads[i] for i in run.generator("heads").permutation(len(heads))[: settings.heads]]
-gates, found = (0.05, 0.3, 1.0), []
-for b, h in tqdm(drawn):
-    single = pruning.PruningMasks.keep_all(segmenter.encoder)
-    single.heads[b][h] = 0
-    gone = [logits_with(single.weakened(gate), [retina.image], retina.box[None])[0] for gate in gates]
+shares, found = (0.05, 0.3, 1.0), []
+for block, head in tqdm(drawn):
+    single = pruning.PruningMasks.keep_all(model.encoder)
+    single.heads[block][head] = 0
+    gone = [pruning.gated_logits(model, single.weakened(s), *photograph)[0] for s in shares]
     found.append(
-        [np.nanmean(measured_displacement(disc, z).pixels) / gate for gate, z in zip(gates, gone, strict=True)]
+        [np.nanmean(displacements(disc, z)[1].pixels) / s for z, s in zip(gone, shares)]
     )
-truth = np.array([float(foretold[b][h]) for b, h in drawn])
-correlations = [float(np.corrcoef(truth, column)[0, 1]) for column in np.array(found).T]
-pd.DataFrame({"share of the head removed": gates, "correlation with the gradient's forecast": correlations}).round(2)
+forecasts, found = np.array([float(forecast[b][h]) for b, h in drawn]), np.array(found)
+correlations = [np.corrcoef(forecasts, column)[0, 1] for column in found.T]
+index = pd.Index(shares, name="share of the head removed")
+pd.DataFrame({"correlation with the forecast": correlations}, index).round(2)
 
 # %% [markdown]
 # *For the first few per cent of a head the gradient's forecast is right; the more of the head goes, the less the forecast says.* The gradient describes
@@ -281,11 +268,17 @@ pd.DataFrame({"share of the head removed": gates, "correlation with the gradient
 # follows the whole path instead of its first step.
 
 # %%
-removal = bootstrap_interval(
-    lambda a, b: np.corrcoef(a, b)[0, 1], truth, np.array(found)[:, -1], generator=run.generator("removal")
+interval = bootstrap_interval(
+    lambda a, b: np.corrcoef(a, b)[0, 1],
+    forecasts,
+    found[:, -1],
+    generator=run.generator("gone"),
 )
-ledger.record("medcore.heads.gradient", correlations[-1], removal, n=len(drawn), note="random heads, retina photograph")
-print(f"correlation when the whole head goes: {correlations[-1]:.2f} {np.round(removal, 2)}, {len(drawn)} heads")
+note = "heads drawn at random, retina photograph"
+gone = ledger.record(
+    "medcore.heads.gradient", correlations[-1], interval, n=len(drawn), note=note
+)
+print(f"correlation when the whole head goes: {gone}, {len(drawn)} heads")
 
 # %% [markdown]
 # ## A band that is not a band
@@ -296,15 +289,12 @@ print(f"correlation when the whole head goes: {correlations[-1]:.2f} {np.round(r
 # {prf:ref}`prop-band`. We build both bands on the same masks.
 
 # %%
-mask, image = samples.masks[0], samples.images[0]
-figure = plot_bands(
-    image,
-    mask,
-    {
-        "within 3 px of the boundary": boundary.boundary_band(mask, 3),
-        "the script's band, τ = 3": boundary.boundary_band(mask, 3, "whole_image"),
-    },
-)
+mask = samples.masks[0]
+bands = {
+    "within 3 px of the boundary": boundary.boundary_band(mask, 3),
+    "the script's band, τ = 3": boundary.boundary_band(mask, 3, "whole_image"),
+}
+figure = plotting.plot_bands(samples.images[0], mask, bands)
 
 # %% [markdown]
 # *The white line is the true boundary, blue is the band. The script's band is the whole picture.*
@@ -312,24 +302,21 @@ figure = plot_bands(
 # %%
 whole = [boundary.boundary_band(m, 3, "whole_image").mean() for m in samples.masks]
 near = [boundary.boundary_band(m, 3).mean() for m in samples.masks]
+interval = bootstrap_interval(np.mean, near, generator=run.generator("band"))
 ledger.record("medcore.band.whole_image", np.mean(whole), n=len(whole))
-ledger.record(
-    "medcore.band.boundary",
-    np.mean(near),
-    bootstrap_interval(np.mean, near, generator=run.generator("band")),
-    n=len(near),
-)
-encoder_size = sum(parameter.numel() for parameter in segmenter.encoder.parameters())
-rows = []
+ledger.record("medcore.band.boundary", np.mean(near), interval, n=len(near))
+
+size, rows = sum(p.numel() for p in model.encoder.parameters()), []
 for name, masks in cuts.items():
-    points = 100 * pruning.removed_parameters(segmenter.encoder, masks) / encoder_size
-    steps = [
-        boundary.leverage_step(before, after[name, 1.0], samples.masks, tau, points, band=band).p95
-        for band in ("both_sides", "whole_image")
-        for tau in (3, 5)
+    points = 100 * pruning.removed_parameters(model.encoder, masks) / size
+    step = (np.stack(before), np.stack(after[name, 1.0]), samples.masks)
+    ours = [boundary.leverage_step(*step, tau, points).p95 for tau in (3, 5)]
+    script = [
+        boundary.leverage_step(*step, t, points, band="whole_image").p95 for t in (3, 5)
     ]
-    rows.append([name, points, *steps])
-pd.DataFrame(rows, columns=["cut", "% removed", "τ = 3", "τ = 5", "script, τ = 3", "script, τ = 5"]).round(2)
+    rows.append([name, points, *ours, *script])
+columns = ["cut", "% gone", "τ = 3", "τ = 5", "script, τ = 3", "script, τ = 5"]
+pd.DataFrame(rows, columns=columns).set_index("cut").round(2)
 
 # %% [markdown]
 # *λ95 of each cut, in pixels per percentage point of the encoder.* λ95 is the 95th percentile of $\lvert\Delta z\rvert / \lvert\nabla z\rvert$ over the band, divided by the
@@ -342,30 +329,33 @@ pd.DataFrame(rows, columns=["cut", "% removed", "τ = 3", "τ = 5", "script, τ 
 # divides it by the area of a band a few pixels wide. {prf:ref}`prop-area` makes this precise. So the same cut should cost BF1
 # several times what it costs Dice.
 
+
 # %%
-losses, lost_dice, lost_bf1 = {}, [], []
-reference = [boundary.segmentation_scores(z > 0, m) for z, m in zip(before, samples.masks, strict=True)]
-for name in cuts:
-    scores = [boundary.segmentation_scores(z > 0, m) for z, m in zip(after[name, 1.0], samples.masks, strict=True)]
-    dice_loss = [r.dice - s.dice for r, s in zip(reference, scores, strict=True)]
-    bf1_loss = [r.boundary_f1 - s.boundary_f1 for r, s in zip(reference, scores, strict=True)]
-    losses[name] = (dice_loss, bf1_loss)
-    lost_dice, lost_bf1 = lost_dice + dice_loss, lost_bf1 + bf1_loss
-figure = plot_trade_off(losses, "Dice lost", "Boundary F1 lost (with tolerance)")
+def scores(fields: list) -> pd.DataFrame:
+    """Dice and Boundary F1 of each image."""
+    rows = [boundary.segmentation_scores(z > 0, m) for z, m in zip(fields, samples.masks)]
+    return pd.DataFrame(rows)[["dice", "boundary_f1"]]
+
+
+lost = {name: scores(before) - scores(after[name, 1.0]) for name in cuts}
+points = {name: (table["dice"], table["boundary_f1"]) for name, table in lost.items()}
+figure = plotting.plot_trade_off(points, "Dice lost", "Boundary F1 lost (with tolerance)")
 
 # %% [markdown]
 # *One marker an image and cut. Above the dashed line, the boundary loses more than the overlap.* At most a few per cent of the encoder
 # is gone here, and nothing was retrained.
 
 # %%
-ratio = np.mean(lost_bf1) / np.mean(lost_dice)
+dice_lost, bf1_lost = pd.concat(lost.values()).to_numpy().T
+ratio = bf1_lost.mean() / dice_lost.mean()
 interval = bootstrap_interval(
-    lambda b, d: np.mean(b) / np.mean(d), lost_bf1, lost_dice, generator=run.generator("ratio")
+    lambda b, d: b.mean() / d.mean(), bf1_lost, dice_lost, generator=run.generator("ratio")
 )
-ledger.record(
-    "medcore.dice_bf1.ratio", ratio, interval, n=len(lost_dice), note="random heads and channels, no recovery"
+note = "random heads and channels, no recovery"
+ratio = ledger.record(
+    "medcore.dice_bf1.ratio", ratio, interval, n=len(dice_lost), note=note
 )
-print(f"Boundary F1 lost for each unit of Dice: {ratio:.1f} {np.round(interval, 1)}")
+print(f"Boundary F1 lost for each unit of Dice: {ratio}")
 
 # %% [markdown]
 # ## What reproduced, and what did not

@@ -3,7 +3,7 @@
 - `dice`, `iou`, `boundary_f1`, `hd95`, `segmentation_scores`: two masks against each other.
 - `boundary_band`, `square_band`: the pixels near a boundary.
 - `spatial_gradient`: how steeply the logits cross it.
-- `predicted_displacement`, `measured_displacement`: how far a change of the logits moves it.
+- `predicted_displacement`, `measured_displacement`, `displacements`: how far a change of the logits moves it.
 - `compare_displacements`, `fitted_order`: whether prediction and measurement agree.
 - `leverage_step`, `compare_steps`: how far pruning moves it, per percentage point removed.
 """
@@ -12,7 +12,7 @@ from medlib.boundary.agreement import DisplacementFit, compare_displacements, fi
 from medlib.boundary.bands import boundary_band, square_band
 from medlib.boundary.comparison import LeverageSummary, compare_steps
 from medlib.boundary.corruptions import same_dice
-from medlib.boundary.displacement import Displacement, measured_displacement, predicted_displacement
+from medlib.boundary.displacement import Displacement, displacements, measured_displacement, predicted_displacement
 from medlib.boundary.gradient import spatial_gradient
 from medlib.boundary.leverage import LeverageStep, leverage_step
 from medlib.boundary.metrics import SegmentationScores, boundary_f1, dice, hd95, iou, segmentation_scores
@@ -28,6 +28,7 @@ __all__ = [
     "compare_displacements",
     "compare_steps",
     "dice",
+    "displacements",
     "fitted_order",
     "hd95",
     "iou",

@@ -58,11 +58,8 @@ def predicted_displacement(before: ArrayLike, after: ArrayLike) -> Displacement:
         TypeError: The inputs are not floating-point arrays or tensors.
         ValueError: Shapes differ or are not (H, W), values are not finite, or `before` has no usable contour.
     """
-    first, second = _fields(before, after)
-    old, new = SplineField(first), SplineField(second)
-    contour = zero_contour(old, first)
-    change = new.value(contour.points) - old.value(contour.points)
-    return _displacement(contour, -change / contour.slopes)
+    old, new, contour = _splines(before, after)
+    return _displacement(contour, _first_order(old, new, contour))
 
 
 def measured_displacement(before: ArrayLike, after: ArrayLike, max_distance: float = 10.0) -> Displacement:
@@ -85,24 +82,54 @@ def measured_displacement(before: ArrayLike, after: ArrayLike, max_distance: flo
         TypeError: The inputs are not floating-point arrays or tensors.
         ValueError: As `predicted_displacement`, or `max_distance` is not positive and finite.
     """
+    _check_max_distance(max_distance)
+    _, new, contour = _splines(before, after)
+    return _displacement(contour, _nearest_rise(new, contour, max_distance))
+
+
+def displacements(before: ArrayLike, after: ArrayLike, max_distance: float = 10.0) -> tuple[Displacement, Displacement]:
+    """Predicted and measured displacement of one contour, following it once for both.
+
+    Args:
+        before: As `measured_displacement`.
+        after: As `measured_displacement`.
+        max_distance: As `measured_displacement`.
+
+    Returns:
+        What `predicted_displacement` and `measured_displacement` return.
+
+    Raises:
+        TypeError: As `measured_displacement`.
+        ValueError: As `measured_displacement`.
+    """
+    _check_max_distance(max_distance)
+    old, new, contour = _splines(before, after)
+    measured = _nearest_rise(new, contour, max_distance)
+    return _displacement(contour, _first_order(old, new, contour)), _displacement(contour, measured)
+
+
+def _check_max_distance(max_distance: float) -> None:
     if not 0 < max_distance < np.inf:
         raise ValueError(
             f"`max_distance` is {max_distance}, but it says how many pixels to look on either side of the "
             "contour: pass a positive number such as 10."
         )
-    first, second = _fields(before, after)
-    contour = zero_contour(SplineField(first), first)
-    return _displacement(contour, _nearest_rise(SplineField(second), contour, max_distance))
 
 
-def _fields(before: ArrayLike, after: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+def _splines(before: ArrayLike, after: ArrayLike) -> tuple[SplineField, SplineField, ZeroContour]:
+    """The splines through both fields, and the zero contour of the first."""
     first, second = logit_pair(before, after, dimensions=2)
     if min(first.shape) < _SMALLEST_SIDE:
         raise ValueError(
             f"`before` is {first.shape}, too small to follow a contour away from the edge: "
             f"at least {_SMALLEST_SIDE} pixels a side are needed."
         )
-    return first.astype(np.float64), second.astype(np.float64)
+    old, new = SplineField(first.astype(np.float64)), SplineField(second.astype(np.float64))
+    return old, new, zero_contour(old, first.astype(np.float64))
+
+
+def _first_order(old: SplineField, new: SplineField, contour: ZeroContour) -> np.ndarray:
+    return -(new.value(contour.points) - old.value(contour.points)) / contour.slopes
 
 
 def _displacement(contour: ZeroContour, pixels: np.ndarray) -> Displacement:

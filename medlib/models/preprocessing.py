@@ -35,7 +35,7 @@ class Preprocessing:
         if not self.keep_aspect:
             return self.size, self.size
         scale = self.size / max(height, width)
-        return max(1, round(height * scale)), max(1, round(width * scale))
+        return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
 
     def image(self, image: np.ndarray) -> Tensor:
         """The encoder's input for one image.

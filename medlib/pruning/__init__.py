@@ -1,6 +1,7 @@
 """Structured pruning of SAM-family image encoders: the groups, and masks that switch them off."""
 
 from medlib.pruning.contour_attribution import head_displacements
+from medlib.pruning.gated_logits import gated_logits
 from medlib.pruning.groups import Block, Part, encoder_blocks
 from medlib.pruning.masks import PruningMasks, masked, random_masks, removed_parameters
 
@@ -9,6 +10,7 @@ __all__ = [
     "Part",
     "PruningMasks",
     "encoder_blocks",
+    "gated_logits",
     "head_displacements",
     "masked",
     "random_masks",
