@@ -125,9 +125,9 @@ class Measurement:
     seed: int = 0
 
     def __str__(self) -> str:
-        """The value with its interval, such as 1.21 [1.1, 1.33]."""
-        spread = f" [{self.interval[0]:.3g}, {self.interval[1]:.3g}]" if self.interval else ""
-        return f"{self.value:.3g}{spread}"
+        """The value with its interval, such as 1.21 [1.10, 1.33]."""
+        numbers = [f"{number:#.3g}".rstrip(".") for number in (self.value, *(self.interval or ()))]
+        return numbers[0] + (f" [{numbers[1]}, {numbers[2]}]" if self.interval else "")
 
 
 @dataclass(frozen=True)

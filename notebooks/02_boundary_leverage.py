@@ -152,8 +152,9 @@ figure = plotting.plot_logit_field(
 )
 
 # %% [markdown]
-# *Left: the outline of the optic disc before and after. Right: how far each of its points moved.* The disturbance is the same for
-# the whole picture, yet the outline moves in some places only: where the logits are flat, it has leverage.
+# *Left: the outline of the optic disc before and after. Right: how far each of its points moved; gaps are points from which no
+# outline was found any more.* One and the same cut, and the outline moves a lot in some places and hardly in others: where the
+# logits are flat, it has leverage.
 #
 # (Photograph by Mikael Häggström, CC0, shipped with scikit-image.)
 #
@@ -189,9 +190,10 @@ pd.DataFrame(rows, columns=columns).set_index("cut").round(2)
 
 # %% [markdown]
 # *Median predicted displacement in pixels, slope of measured against predicted (1 is perfect), median relative error, and the share
-# of outline points that were lost, averaged over images.* Read it from the bottom of each block upwards. Well below a pixel the
-# formula is quantitative. At a pixel it is off by tens of per cent; beyond a few pixels it only ranks. The lost points matter:
-# a table without them would look better the worse things got.
+# of outline points that were lost, averaged over images.* Read it from the bottom of each block upwards. Where
+# outlines move by a small part of a pixel, the slope is close to 1 and the error a few per cent. As the cut grows stronger the
+# error grows with it, the slope leaves 1, and points get lost. The lost points matter: a table without them would look better the
+# worse things got.
 
 # %%
 slopes = [
@@ -365,6 +367,6 @@ run.verdicts()
 
 # %% [markdown]
 # **In short.** The leverage formula is right, with the second-order error that theory promises, on analytic fields and on a real network.
-# It is *quantitative* for outlines that move by less than about a pixel. Real cuts move outlines further, and there it ranks at best and
-# loses points. The boundary does decay before Dice, as the paper says. But the band in the authors' script is the whole image, so
+# It is *quantitative* while outlines move by a small part of a pixel. A real cut moves some points by several pixels, and there the formula
+# falls short and loses points. The boundary does decay before Dice, as the paper says. But the band in the authors' script is the whole image, so
 # its leverage figures are not measured at the boundary.

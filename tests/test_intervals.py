@@ -57,6 +57,10 @@ def test_equal_values_have_an_interval_of_no_width():
     assert interval([2.0, 2.0, 2.0]) == (2.0, 2.0)
 
 
+def test_one_value_has_no_interval():
+    assert interval([3.0]) is None
+
+
 def test_a_few_undefined_resamples_are_left_out():
     x = np.arange(6.0)
     low, high = interval(x, x**2, statistic=correlation)
@@ -66,12 +70,11 @@ def test_a_few_undefined_resamples_are_left_out():
 @pytest.mark.parametrize(
     ("samples", "statistic", "message"),
     [
-        (([1.0],), np.mean, "needs at least 2 values, not 1. Measure on more"),
-        (([],), np.mean, "needs at least 2 values, not 0"),
+        (([],), np.mean, r"samples of \[0\] values; .* at least 1"),
         (([1.0, np.nan],), np.mean, "not finite"),
         (([1.0, np.inf],), np.mean, "not finite"),
         (([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]), correlation, r"undefined on 2000 of 2000 resamples"),
-        (([1.0, 2.0, 3.0], [1.0, 2.0]), correlation, "."),
+        (([1.0, 2.0, 3.0], [1.0, 2.0]), correlation, r"samples of \[3, 2\] values; paired samples have one length"),
     ],
 )
 def test_samples_that_cannot_give_an_interval(samples: tuple, statistic, message: str):

@@ -62,7 +62,7 @@ def test_it_is_the_derivative_of_the_contour_with_respect_to_each_gate(segmenter
     foretold, found = torch.cat(foretold).numpy(), by_removing_a_little(segmenter, image, contour)
     assert np.abs(found).max() > 0.01 and found.min() < 0 < found.max(), "some heads hold the contour, some push it"
     assert np.corrcoef(foretold, found)[0, 1] > 0.99
-    np.testing.assert_allclose(foretold, found, atol=0.05 * np.abs(found).max())
+    np.testing.assert_allclose(foretold, found, atol=0.01 * np.abs(found).max())
 
 
 def test_it_is_a_mean_over_points_and_inverse_in_the_slope(segmenter, image, contour):
