@@ -59,6 +59,8 @@ def _run(options: argparse.Namespace) -> int:
 
     parameters: dict[str, Any] = {"profile": options.profile, "seed": options.seed}
     for name, text in options.p:
+        if name in ("profile", "seed"):
+            raise ValueError(f"give {name} as --{name} {text}.")
         if name in parameters:
             raise ValueError(f"parameter {name} is given twice. Give it once.")
         wanted = PARAMETERS[name].type if name in PARAMETERS else str
@@ -78,16 +80,17 @@ def _prepare(options: argparse.Namespace) -> int:
 
 
 def _notebooks(options: argparse.Namespace) -> int:
-    from medlib.pairing import stale_twins, write_twins
+    from medlib.pairing import orphans, stale_twins, write_twins
 
     root = repository_root()
     if root is None:
         raise FileNotFoundError("this command pairs the notebooks of a checkout. Run it from a clone of the book.")
-    if options.check:
-        stale = stale_twins(root)
-        if stale:
-            raise ValueError(f"out of date or missing: {', '.join(stale)}. Run `make notebooks` and commit the result.")
+    if not options.check:
+        for name in write_twins(root):
+            print(name)
         return 0
-    for name in write_twins(root):
-        print(name)
+    if stale := stale_twins(root):
+        raise ValueError(f"out of date or missing: {', '.join(stale)}. Run `make notebooks` and commit the result.")
+    if alone := orphans(root):
+        raise ValueError(f"without a .py: {', '.join(alone)}. Write the .py, or take the file out of notebooks/.")
     return 0

@@ -19,7 +19,7 @@ def pick_device(preference: str = "auto") -> torch.device:
     device(type='cpu')
     """
     if preference == "auto":
-        preference = os.environ.get("MEDLIB_DEVICE", "auto")
+        preference = os.environ.get("MEDLIB_DEVICE") or "auto"
     if preference == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import papermill
+from nbclient.exceptions import DeadKernelError
 
 from medlib.parameters import check_parameters
 from medlib.paths import repository_root
@@ -60,6 +61,11 @@ def run_notebook(notebook: str, parameters: Mapping[str, Any], output: Path, res
             raise NotebookFailed(
                 f"{source.stem} failed in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
                 f"The cells up to the error are in {output}."
+            ) from error
+        except DeadKernelError as error:
+            raise NotebookFailed(
+                f"{source.stem}: its Python process died, most often for want of memory. Use a smaller "
+                f"profile, or close other programs.\nThe cells that finished are in {output}."
             ) from error
 
 

@@ -30,7 +30,7 @@ def read_yaml(path: Path, model: type[Model]) -> Model:
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not valid YAML: {error}. Correct the file.") from error
     try:
-        return model.model_validate_json(json.dumps(content), strict=True)
+        return model.model_validate_json(json.dumps(content, default=str), strict=True)
     except ValidationError as error:
         misfits = "; ".join(
             f"{'.'.join(str(part) for part in e['loc']) or 'the whole file'}: {e['msg']}" for e in error.errors()

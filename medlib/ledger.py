@@ -248,7 +248,7 @@ class Ledger:
     ) -> Measurement:
         """Add one measured value; see the module's `record`."""
         self._check_claim(claim_id)
-        numbers = [float(value), *(float(bound) for bound in interval or ())]
+        numbers = [float(value), *(float(bound) for bound in (() if interval is None else interval))]
         if not all(math.isfinite(number) for number in numbers):
             raise ValueError(
                 f"{claim_id}: value {value} with interval {interval} is not finite, so nothing was measured. "

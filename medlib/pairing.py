@@ -61,16 +61,20 @@ def notebook_text(source: Path, repository: str) -> str:
 
 
 def stale_twins(root: Path) -> list[str]:
-    """Names of .ipynb files that are missing, out of date, or have no .py."""
-    sources = {path.stem: path for path in (root / "notebooks").glob("*.py")}
-    twins = {path.stem: path for path in (root / "notebooks").glob("*.ipynb")}
+    """Names of the .ipynb files that are missing or out of date."""
     repository = repository_address(root)
-    stale = [
-        name
-        for name, source in sources.items()
-        if name not in twins or twins[name].read_text(encoding="utf-8") != notebook_text(source, repository)
+    return [
+        twin.name
+        for source in sorted((root / "notebooks").glob("*.py"))
+        for twin in [source.with_suffix(".ipynb")]
+        if not twin.is_file() or twin.read_text(encoding="utf-8") != notebook_text(source, repository)
     ]
-    return sorted(f"{name}.ipynb" for name in [*stale, *(twins.keys() - sources.keys())])
+
+
+def orphans(root: Path) -> list[str]:
+    """Names of the .ipynb files that no .py stands behind; they are never written or deleted here."""
+    notebooks = root / "notebooks"
+    return sorted(path.name for path in notebooks.glob("*.ipynb") if not path.with_suffix(".py").is_file())
 
 
 def write_twins(root: Path) -> list[str]:
@@ -79,9 +83,5 @@ def write_twins(root: Path) -> list[str]:
     stale = stale_twins(root)
     for name in stale:
         twin = root / "notebooks" / name
-        source = twin.with_suffix(".py")
-        if source.is_file():
-            write_atomically(twin, notebook_text(source, repository))
-        else:
-            twin.unlink()
+        write_atomically(twin, notebook_text(twin.with_suffix(".py"), repository))
     return stale

@@ -59,17 +59,21 @@ def content_digest(value: Any) -> str:
 
 
 def _canonical(value: Any) -> bytes:
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, torch.Tensor):
-        value = value.detach().cpu().numpy()
-    if isinstance(value, np.ndarray):
+        flat = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        head = f"{value.dtype} {tuple(value.shape)}".encode()
+        return head + hashlib.sha256(flat.numpy().tobytes()).digest()
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         head = f"array {value.dtype.str} {value.shape}".encode()
         return head + hashlib.sha256(np.ascontiguousarray(value).tobytes()).digest()
     if isinstance(value, BaseModel):
         return _canonical(value.model_dump())
     if is_dataclass(value) and not isinstance(value, type):
         return _canonical({field.name: getattr(value, field.name) for field in fields(value)})
-    if isinstance(value, Mapping):
-        items = sorted((str(key), _canonical(item)) for key, item in value.items())
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        items = sorted((key, _canonical(item)) for key, item in value.items())
         return b"{" + b",".join(_framed(key.encode()) + _framed(item) for key, item in items) + b"}"
     if isinstance(value, list | tuple):
         return b"[" + b",".join(_framed(_canonical(item)) for item in value) + b"]"
@@ -77,7 +81,7 @@ def _canonical(value: Any) -> bytes:
         return f"{type(value).__name__} {value!r}".encode()
     raise TypeError(
         f"{type(value).__name__} has no defined content to hash. Pass numbers, text, arrays, tensors, records, or "
-        "lists and mappings of these."
+        "lists of these and mappings from text to these."
     )
 
 
@@ -123,7 +127,7 @@ class ArtefactStore:
             tensors = _read(folder, digest)
             if tensors is not None:
                 return Artefact(tensors, digest, folder, built=False)
-            tensors = {key: value.detach().cpu().contiguous() for key, value in build().items()}
+            tensors = {key: value.detach().cpu().clone().contiguous() for key, value in build().items()}
             self._write(folder, name, digest, tensors)
             return Artefact(tensors, digest, folder, built=True)
 

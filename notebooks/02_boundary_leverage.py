@@ -71,18 +71,13 @@ def waves(generator: np.random.Generator, amplitude: float) -> np.ndarray:
     return amplitude * np.mean(terms, axis=0)
 
 
-def order_of_error(before: np.ndarray, change: np.ndarray, sizes: np.ndarray) -> tuple:
-    """Median |measured − predicted| for ever smaller multiples of a change, and its fitted order."""
-    pairs = [displacements(before, before + size * change) for size in sizes]
-    errors = [np.nanmedian(np.abs(m.pixels - p.pixels)) for p, m in pairs]
-    return sizes, np.array(errors), boundary.fitted_order(sizes, errors)
-
-
 generator, sizes = run.generator("analytic fields"), 0.5 ** np.arange(0, 8)
 curves = {}
 for number in range(12):
     field = 6 * (0.4 - x**2 - y**2) + waves(generator, 3.0)
-    curves[f"field {number + 1}"] = order_of_error(field, waves(generator, 1.0), sizes)
+    curves[f"field {number + 1}"] = boundary.error_order(
+        field, waves(generator, 1.0), sizes
+    )
 shown = {name: curves[name] for name in list(curves)[:4]}
 xlabel, ylabel = (
     "size of the disturbance (largest = 1)",
@@ -95,7 +90,7 @@ figure = plotting.plot_orders(shown, xlabel, ylabel)
 # {prf:ref}`cor-order` promises. Over all twelve fields:
 
 # %%
-orders = [order for *_, order in curves.values()]
+orders = [curve.order for curve in curves.values()]
 interval = bootstrap_interval(np.mean, orders, generator=run.generator("order"))
 order = ledger.record(
     "medcore.displacement.order", np.mean(orders), interval, n=len(orders)
@@ -216,7 +211,7 @@ print(f"slope where at most 1 px is predicted: {slope}")
 sizes = 0.5 ** np.arange(2, 9)
 weak = after[strongest[0], settings.gates[-1]]
 curves = {
-    f"image {i + 1}": order_of_error(a.astype(float), b.astype(float) - a, sizes)
+    f"image {i + 1}": boundary.error_order(a, b - a, sizes)
     for i, (a, b) in enumerate(zip(before, weak))
 }
 shown = {name: curves[name] for name in list(curves)[:4]}
@@ -227,7 +222,7 @@ figure = plotting.plot_orders(shown, "scale t of a real change of the logits", y
 # the same spline that locates the outline. With the usual Sobel gradient the error stops shrinking at several per cent.
 
 # %%
-orders = [order for *_, order in curves.values()]
+orders = [curve.order for curve in curves.values()]
 interval = bootstrap_interval(np.mean, orders, generator=run.generator("model order"))
 order = ledger.record(
     "medcore.displacement.model_order", np.mean(orders), interval, n=len(orders)

@@ -108,11 +108,10 @@ def test_the_books_twins_are_up_to_date(capsys):
     ("change", "name"),
     [
         (lambda folder: (folder / f"{NOTEBOOK}.ipynb").unlink(), NOTEBOOK),
-        (lambda folder: shutil.copy(folder / f"{NOTEBOOK}.ipynb", folder / "77_orphan.ipynb"), "77_orphan"),
         (lambda folder: (folder / f"{NOTEBOOK}.py").open("a").write("\n# %%\nprint(1)\n"), NOTEBOOK),
         (lambda folder: (folder / f"{NOTEBOOK}.ipynb").open("a").write("\n"), NOTEBOOK),
     ],
-    ids=["missing twin", "orphan", "changed source", "changed twin"],
+    ids=["missing twin", "changed source", "changed twin"],
 )
 def test_check_names_what_is_out_of_date_and_writing_mends_it(scratch: Path, failing, capsys, change, name: str):
     capsys.readouterr()

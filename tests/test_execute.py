@@ -49,6 +49,15 @@ def test_a_broken_notebook_fails_shortly_and_keeps_what_ran(tmp_path: Path, monk
     assert "MEDLIB_RESULTS" not in os.environ
 
 
+def test_a_process_that_is_killed_is_told_apart_and_keeps_what_ran(tmp_path: Path):
+    source = notebook(
+        tmp_path, "print('before', flush=True)", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"
+    )
+    with pytest.raises(NotebookFailed, match=r"90_page: its Python process died, most often for want of memory"):
+        run_notebook(source, {}, tmp_path / "out.ipynb", tmp_path / "r.json")
+    assert printed(tmp_path / "out.ipynb") == ["before\n"]
+
+
 @pytest.mark.parametrize(
     ("parameters", "error", "message"),
     [

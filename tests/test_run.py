@@ -131,7 +131,7 @@ def test_verdicts_are_a_table_with_a_row_for_each_measurement(place: Path):
     for row, key in zip(rows, keys):
         outcome = ledger.judge(claims[key], ledger.current().measurements[key])
         assert f"**{outcome.verdict}**" in row and claims[key].title in row
-    assert "0.94" in rows[0] and "[0.9, 0.97]" in rows[0]
+    assert "0.940 [0.900, 0.970]" in rows[0]
     assert len(repr(table).splitlines()) == 2
     assert json.loads((place / "results.json").read_text())["measurements"].keys() == set(keys[:2])
 
@@ -145,7 +145,7 @@ def test_published_value_and_unit_stand_in_the_table():
     ledger.current().claims = {"a.speed": claim}
     ledger.record("a.speed", 2.6)
     row = run.verdicts()._repr_markdown_().splitlines()[2]
-    assert all(words in row for words in ("**reproduced**", "Speed", "2.5 ms", "2.6 ms"))
+    assert all(words in row for words in ("**reproduced**", "Speed", "2.5 ms", "2.60 ms"))
 
 
 def test_starting_again_forgets_what_was_measured(place: Path):

@@ -64,7 +64,8 @@ ARRAY = np.arange(6.0).reshape(2, 3)
         ((1, 2), [1, 2]),
         (Record(1, "x"), {"b": "x", "a": 1}),
         (Settings(a=1, b="x"), {"b": "x", "a": 1}),
-        (ARRAY, torch.from_numpy(ARRAY.copy())),
+        (np.int64(3), 3),
+        (torch.ones(2, dtype=torch.bfloat16), torch.ones(2).bfloat16()),
         (ARRAY.T, np.ascontiguousarray(ARRAY.T)),
         (torch.ones(2), torch.nn.Parameter(torch.ones(2))),
     ],
@@ -107,7 +108,7 @@ def test_a_digest_is_the_same_in_every_process():
     assert other.stdout.strip() == content_digest({"a": "x", "b": 1})
 
 
-@pytest.mark.parametrize("value", [len, {"a": lambda: 0}, [object()], {1, 2}, Record])
+@pytest.mark.parametrize("value", [len, {"a": lambda: 0}, [object()], {1, 2}, Record, np.array([object()]), {1: "a"}])
 def test_what_has_no_content_is_refused(value):
     with pytest.raises(TypeError, match=r"has no defined content to hash\. Pass numbers, text, arrays"):
         content_digest(value)

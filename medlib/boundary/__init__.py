@@ -4,11 +4,11 @@
 - `boundary_band`, `square_band`: the pixels near a boundary.
 - `spatial_gradient`: how steeply the logits cross it.
 - `predicted_displacement`, `measured_displacement`, `displacements`: how far a change of the logits moves it.
-- `compare_displacements`, `fitted_order`: whether prediction and measurement agree.
+- `compare_displacements`, `error_order`, `fitted_order`: whether prediction and measurement agree.
 - `leverage_step`, `compare_steps`: how far pruning moves it, per percentage point removed.
 """
 
-from medlib.boundary.agreement import DisplacementFit, compare_displacements, fitted_order
+from medlib.boundary.agreement import DisplacementFit, ErrorOrder, compare_displacements, error_order, fitted_order
 from medlib.boundary.bands import boundary_band, square_band
 from medlib.boundary.comparison import LeverageSummary, compare_steps
 from medlib.boundary.corruptions import same_dice
@@ -20,6 +20,7 @@ from medlib.boundary.metrics import SegmentationScores, boundary_f1, dice, hd95,
 __all__ = [
     "Displacement",
     "DisplacementFit",
+    "ErrorOrder",
     "LeverageStep",
     "LeverageSummary",
     "SegmentationScores",
@@ -29,6 +30,7 @@ __all__ = [
     "compare_steps",
     "dice",
     "displacements",
+    "error_order",
     "fitted_order",
     "hd95",
     "iou",

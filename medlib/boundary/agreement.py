@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medlib.boundary.displacement import Displacement
+from medlib.boundary.displacement import Displacement, displacements
+from medlib.boundary.inputs import ArrayLike, logit_array
 
 _CONSTANT = 1e-6
 """Displacements that vary by less than this share of their size are constant: they have no correlation."""
@@ -98,6 +99,44 @@ def fitted_order(sizes: Sequence[float] | np.ndarray, errors: Sequence[float] | 
             "logarithms: leave out perturbations of size 0 and errors that are exactly 0."
         )
     return float(np.polyfit(np.log(x), np.log(y), deg=1)[0])
+
+
+@dataclass(frozen=True, eq=False)
+class ErrorOrder:
+    """How the error of the first-order prediction shrinks with the disturbance.
+
+    Attributes:
+        sizes: (K,) multiples of the change.
+        errors: (K,) median of ``|measured − predicted|`` in pixels.
+        order: fitted exponent of errors against sizes; the theory says 2.
+    """
+
+    sizes: np.ndarray
+    errors: np.ndarray
+    order: float
+
+
+def error_order(before: ArrayLike, change: ArrayLike, sizes: Sequence[float] | np.ndarray) -> ErrorOrder:
+    """Scale a change of the logits down and fit the order at which the prediction's error vanishes (ours).
+
+    Args:
+        before: Logits (H, W) whose contour is followed.
+        change: Change (H, W) of the logits at size 1.
+        sizes: At least two different positive multiples of the change.
+
+    Raises:
+        TypeError: As `measured_displacement`.
+        ValueError: As `measured_displacement` and `fitted_order`; or every contour point was lost at some size.
+    """
+    multiples, errors = np.asarray(sizes, dtype=np.float64), []
+    start = logit_array(before, "before", dimensions=2).astype(np.float64)
+    step = logit_array(change, "change", dimensions=2).astype(np.float64)
+    for size in multiples:
+        predicted, measured = displacements(start, start + size * step)
+        if measured.lost.all():
+            raise ValueError(f"At size {size:g} every contour point was lost: start from smaller sizes.")
+        errors.append(np.nanmedian(np.abs(measured.pixels - predicted.pixels)))
+    return ErrorOrder(multiples, np.array(errors), fitted_order(multiples, errors))
 
 
 def _correlation(x: np.ndarray, y: np.ndarray) -> float:

@@ -102,8 +102,8 @@ def load_weights(network: nn.Module, checkpoint: Path) -> None:
     except Exception as error:
         reason = (str(error) or type(error).__name__).splitlines()[0][:120]
         raise ValueError(
-            f"{checkpoint} is not a readable checkpoint ({reason}). It may be truncated: "
-            "compare its size with the published one and download it again."
+            f"{checkpoint} is not a readable checkpoint ({reason}). It may be truncated, or "
+            "hold more than tensors: compare its size with the published one and download it again."
         ) from error
     for key in ("model", "state_dict"):
         state = state.get(key, state) if isinstance(state, dict) else state
@@ -131,6 +131,6 @@ def load_weights(network: nn.Module, checkpoint: Path) -> None:
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
     """Build modules under a seed without touching the caller's random state."""
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from medlib.data import validate_image
 from medlib.models.preprocessing import Preprocessing
 from medlib.store import content_digest
 
@@ -49,7 +50,7 @@ class Segmenter:
 
     def boxes(self, images: Sequence[np.ndarray], boxes: np.ndarray) -> Tensor:
         """Box prompts (N, 4) in input pixels for XYXY boxes (N, 4) in image pixels."""
-        if len(images) != len(boxes):
+        if len(images) == 0 or len(images) != len(boxes):
             raise ValueError(f"{len(images)} images with {len(boxes)} boxes. Give one box an image.")
         pairs = zip(images, boxes, strict=True)
         return torch.stack([self.preprocessing.box(box, *image.shape[:2]) for image, box in pairs]).to(self.device)
@@ -99,6 +100,6 @@ class Segmenter:
         Raises:
             ValueError: an image or box that cannot be used; nothing was computed.
         """
-        prompts = self.boxes(images, boxes)
+        prompts = self.boxes([validate_image(image) for image in images], boxes)
         low = self.decode(self.embed(images, batch), prompts)
         return [self.preprocessing.restore(low[i : i + 1], *image.shape[:2])[0].cpu() for i, image in enumerate(images)]

@@ -7,20 +7,21 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from medlib.boundary import ErrorOrder
 from medlib.plotting.style import COLOURS, WIDTH, image_grid, legend_below, outline
 
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
-def plot_orders(curves: Mapping[str, tuple[np.ndarray, np.ndarray, float]], xlabel: str, ylabel: str) -> Figure:
+def plot_orders(curves: Mapping[str, ErrorOrder], xlabel: str, ylabel: str) -> Figure:
     """Errors against sizes on logarithmic axes.
 
     Args:
-        curves: label → (sizes, errors, fitted order); the order is written in the legend.
+        curves: by label; the fitted order is written in the legend.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 4.4))
-    for (label, (sizes, errors, order)), colour, marker in zip(curves.items(), COLOURS.values(), MARKERS, strict=False):
-        axes.loglog(sizes, errors, marker=marker, color=colour, label=f"{label}: order {order:.2f}")
+    for (label, curve), colour, marker in zip(curves.items(), COLOURS.values(), MARKERS, strict=False):
+        axes.loglog(curve.sizes, curve.errors, marker=marker, color=colour, label=f"{label}: order {curve.order:.2f}")
     axes.set(xlabel=xlabel, ylabel=ylabel)
     legend_below(figure, axes, columns=1)
     return figure

@@ -44,7 +44,7 @@ class PruningMasks:
 
 
 def random_masks(encoder: nn.Module, heads: float, channels: float, generator: np.random.Generator) -> PruningMasks:
-    """Masks that remove groups at random, each with the same chance: the baseline that knows nothing.
+    """Masks that remove groups in random order, skipping the last head of a block: the baseline that knows nothing.
 
     Args:
         encoder: see `encoder_blocks`.
@@ -59,14 +59,14 @@ def random_masks(encoder: nn.Module, heads: float, channels: float, generator: n
         if not 0.0 <= share < 1.0:
             raise ValueError(f"{name} is {share}, but is the share of {name} to remove. Give a number in [0, 1).")
     blocks, masks = encoder_blocks(encoder), PruningMasks.keep_all(encoder)
-    spared = [int(generator.integers(block.heads)) for block in blocks]
-    removable = [(b, h) for b, block in enumerate(blocks) for h in range(block.heads) if h != spared[b]]
-    wanted = round(heads * sum(block.heads for block in blocks))
-    if wanted > len(removable):
-        raise ValueError(f"{wanted} heads cannot go: {len(removable)} can, when one stays in each block. Ask for less.")
-    for chosen in generator.permutation(len(removable))[:wanted]:
-        b, h = removable[chosen]
-        masks.heads[b][h] = 0
+    places = [(b, h) for b, block in enumerate(blocks) for h in range(block.heads)]
+    wanted, most = round(heads * len(places)), len(places) - len(blocks)
+    if wanted > most:
+        raise ValueError(f"{wanted} heads cannot go: {most} can, when one stays in each block. Ask for less.")
+    for b, h in (places[i] for i in generator.permutation(len(places))):
+        if wanted and masks.heads[b].sum() > 1:
+            masks.heads[b][h] = 0
+            wanted -= 1
     for block, mask in zip(blocks, masks.channels, strict=True):
         mask[torch.from_numpy(generator.permutation(block.channels)[: round(channels * block.channels)])] = 0
     return masks

@@ -5,7 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from medlib.boundary import Displacement, compare_displacements, fitted_order
+from medlib.boundary import (
+    Displacement,
+    compare_displacements,
+    displacements,
+    error_order,
+    fitted_order,
+    measured_displacement,
+    predicted_displacement,
+)
 
 
 def displacement(pixels, seed=0):
@@ -75,3 +83,30 @@ def test_the_order_is_the_slope_of_the_logarithms():
 def test_an_order_needs_positive_numbers(sizes, errors, message):
     with pytest.raises(ValueError, match=message):
         fitted_order(sizes, errors)
+
+
+class TestErrorOrder:
+    def field_and_change(self) -> tuple[np.ndarray, np.ndarray]:
+        y, x = np.mgrid[:96, :96] / 48 - 1.0
+        return 6 * (0.4 - x**2 - 1.3 * y**2), np.cos(2 * x + y) + 0.5 * np.sin(3 * y)
+
+    def test_is_two_and_matches_displacements_size_by_size(self):
+        field, change = self.field_and_change()
+        found = error_order(field, change, [0.2, 0.1, 0.05])
+        assert found.order == pytest.approx(2.0, abs=0.1)
+        predicted, measured = displacements(field, field + 0.1 * change)
+        assert found.errors[1] == np.nanmedian(np.abs(measured.pixels - predicted.pixels))
+
+    def test_says_when_the_whole_contour_was_lost(self):
+        field, _ = self.field_and_change()
+        with pytest.raises(ValueError, match=r"At size 100 every contour point was lost: start from smaller"):
+            error_order(field, np.ones_like(field), [100.0, 1.0])
+
+
+def test_displacements_follow_one_contour_for_both():
+    y, x = np.mgrid[:96, :96] / 48 - 1.0
+    field, change = 6 * (0.4 - x**2 - 1.3 * y**2), 0.2 * np.cos(2 * x + y)
+    predicted, measured = displacements(field, field + change)
+    assert np.array_equal(predicted.pixels, predicted_displacement(field, field + change).pixels)
+    assert np.array_equal(measured.pixels, measured_displacement(field, field + change).pixels)
+    assert np.array_equal(predicted.points, measured.points)
