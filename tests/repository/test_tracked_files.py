@@ -14,7 +14,7 @@ from tools.imports import ROOT
 # Where a reader may be sent; anything else, such as a package host, is a mistake or belongs on this list.
 HOSTS = {
     "arxiv.org", "colab.research.google.com", "creativecommons.org", "dl.fbaipublicfiles.com", "doi.org", "example.org",
-    "github.com", "jupyterbook.org", "zenodo.org",
+    "github.com", "jupyterbook.org", "www.w3.org", "zenodo.org",
 }
 ADDRESS = re.compile(r"https?://([\w.-]+\w)")
 INDEX_OPTION = re.compile(r"--(?:extra-)?index-url|--find-links|--trusted-host")
