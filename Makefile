@@ -71,7 +71,7 @@ $(STAMP): $(DEPENDENCIES)
 		{ echo 'No Python 3.11 or newer was found. Install one, or name it: PYTHON=/path/to/python make book' >&2; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo '$(PYTHON) is not Python 3.11 or newer. Name another: PYTHON=python3.12 make book' >&2; exit 2; }
-	@echo 'Setting up $(VENV) with $(PYTHON); this takes some minutes and about 6 GB, once.'
+	@echo 'Setting up $(VENV) with $(PYTHON); this takes some minutes and about 7 GB, once.'
 	@rm -f $(VENV)/.stamp-*
 	@grep -qsF '$(BIN)/python' $(BIN)/pip && $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'

@@ -12,6 +12,9 @@ from nbclient.exceptions import DeadKernelError
 from medlib.parameters import check_parameters
 from medlib.paths import repository_root
 
+KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**31)}
+"""Keeps glibc from returning the memory of every layer to the system, which costs a quarter of the time on a CPU."""
+
 
 class NotebookFailed(RuntimeError):
     """A cell of a notebook raised; the message is short and says where the partial notebook lies."""
@@ -48,7 +51,7 @@ def run_notebook(notebook: str, parameters: Mapping[str, Any], output: Path, res
     declared = list(papermill.inspect_notebook(str(source)))
     check_parameters(parameters, declared)
     output.parent.mkdir(parents=True, exist_ok=True)
-    with _environment(MEDLIB_RESULTS=str(results.resolve())):
+    with _environment(MEDLIB_RESULTS=str(results.resolve()), **KEEP_MEMORY):
         try:
             papermill.execute_notebook(
                 str(source),

@@ -195,26 +195,19 @@ def judge(claim: Claim, measurement: Measurement) -> Verdict:
     """
     if claim.not_measurable is not None:
         return Verdict("not measurable here", claim.not_measurable)
-    value, interval = measurement.value, measurement.interval
+    value, interval, found = measurement.value, measurement.interval, f"measured {measurement}"
     at_scale = claim.needs is None or measurement.profile == claim.needs
-    full = claim.reproduced.holds(value, interval, claim.paper)
-    if full and at_scale:
-        return Verdict("reproduced", f"measured {value:.4g}: {claim.reproduced}")
-    if full:
-        return Verdict(
-            "in kind",
-            f"measured {value:.4g}: {claim.reproduced}, at the {measurement.profile} profile's scale",
-        )
+    here = "" if at_scale else f", at the {measurement.profile} profile's scale"
+    if claim.reproduced.holds(value, interval, claim.paper):
+        return Verdict("reproduced" if at_scale else "in kind", f"{found}: {claim.reproduced}{here}")
     if claim.in_kind is not None and claim.in_kind.holds(value, interval, claim.paper):
-        return Verdict("in kind", f"measured {value:.4g}: {claim.in_kind}, but not {claim.reproduced}")
+        return Verdict("in kind", f"{found}: {claim.in_kind}, but not {claim.reproduced}")
     if not at_scale and claim.in_kind is None:
-        return Verdict(
-            "not measurable here",
-            f"the {claim.needs} profile is needed; at the {measurement.profile} profile's scale it is {value:.4g}",
-        )
+        return Verdict("not measurable here", f"the {claim.needs} profile is needed; {found}{here}")
     wanted = claim.reproduced if at_scale else claim.in_kind
-    spread = f" [{interval[0]:.4g}, {interval[1]:.4g}]" if interval else ""
-    return Verdict("not reproduced", f"measured {value:.4g}{spread}: not {wanted}")
+    if wanted.holds(value, None, claim.paper):
+        return Verdict("not reproduced", f"{found}: {wanted}, but the interval is too wide to decide")
+    return Verdict("not reproduced", f"{found}: not {wanted}")
 
 
 class Ledger:

@@ -2,7 +2,7 @@
 
 import ast
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 
 from medlib import ledger
 from medlib.device import pick_device
+from medlib.intervals import bootstrap_interval
 from medlib.parameters import PARAMETERS, check_parameters
 from medlib.paths import claims_file
 from medlib.profiles import Profile, load_profile
@@ -42,6 +43,11 @@ class Run:
     def generator(self, purpose: str) -> np.random.Generator:
         """A NumPy generator of its own for each purpose, so that adding one does not change another."""
         return np.random.default_rng([self.seed, crc32(purpose.encode())])
+
+    def record_mean(self, claim_id: str, values: Sequence[float], note: str = "") -> ledger.Measurement:
+        """Record the mean of one value an image (or seed, or field), with its bootstrap interval and their number."""
+        interval = bootstrap_interval(np.mean, values, generator=self.generator(claim_id))
+        return ledger.record(claim_id, float(np.mean(values)), interval, n=len(values), note=note)
 
     def verdicts(self) -> "Verdicts":
         """What this notebook measured so far, judged; shown as a table. Closes the notebook's results file."""

@@ -113,7 +113,7 @@ def test_what_cannot_be_measured_keeps_its_reason():
     [
         ({"within": 0.1}, "within 0.1 of the published value"),
         ({"relative": 0.1}, "within 10% of the published value"),
-        ({"above": 1.0}, "above 1"),
+        ({"above": 60.0}, "above 60"),
         ({"below": 1.0}, "below 1"),
         ({"between": (1.0, 2.0)}, "between 1 and 2"),
     ],
@@ -122,7 +122,15 @@ def test_the_reason_says_the_value_and_the_condition(condition: dict, words: str
     of = claim(paper=2.0, reproduced=Condition(**condition))
     failed = judge(of, measured(50.5, (-40.0, 60.0)))
     assert failed.verdict == "not reproduced"
-    assert failed.reason == f"measured 50.5 [-40, 60]: not {words}"
+    assert failed.reason == f"measured 50.5 [-40.0, 60.0]: not {words}"
+
+
+def test_the_reason_tells_a_wide_interval_from_a_value_that_fails():
+    of = claim(reproduced=Condition(above=1.0))
+    assert judge(of, measured(2.0, (0.5, 3.0))).reason == (
+        "measured 2.00 [0.500, 3.00]: above 1, but the interval is too wide to decide"
+    )
+    assert judge(of, measured(0.9, (0.5, 3.0))).reason == "measured 0.900 [0.500, 3.00]: not above 1"
 
 
 # --- claims -----------------------------------------------------------------------------------------------------

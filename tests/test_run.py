@@ -155,3 +155,15 @@ def test_starting_again_forgets_what_was_measured(place: Path):
     begin()
     assert json.loads((place / "results.json").read_text())["measurements"] == {}
     ledger.record(key, 0.8)
+
+
+def test_a_mean_is_recorded_with_its_interval_and_number():
+    run = begin()
+    measured = run.record_mean("medcore.ellipse.dice", [0.6, 0.7, 0.8, 0.9], "four images")
+    assert measured.value == pytest.approx(0.75) and measured.n == 4 and measured.note == "four images"
+    assert 0.6 <= measured.interval[0] < 0.75 < measured.interval[1] <= 0.9
+    assert ledger.current().measurements["medcore.ellipse.dice"] == measured
+
+
+def test_the_mean_of_one_image_has_no_interval():
+    assert begin().record_mean("medcore.ellipse.dice", [0.6]).interval is None

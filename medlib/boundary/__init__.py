@@ -4,11 +4,18 @@
 - `boundary_band`, `square_band`: the pixels near a boundary.
 - `spatial_gradient`: how steeply the logits cross it.
 - `predicted_displacement`, `measured_displacement`, `displacements`: how far a change of the logits moves it.
-- `compare_displacements`, `error_order`, `fitted_order`: whether prediction and measurement agree.
+- `compare_displacements`, `pool`, `error_order`, `fitted_order`: whether prediction and measurement agree.
 - `leverage_step`, `compare_steps`: how far pruning moves it, per percentage point removed.
 """
 
-from medlib.boundary.agreement import DisplacementFit, ErrorOrder, compare_displacements, error_order, fitted_order
+from medlib.boundary.agreement import (
+    DisplacementFit,
+    ErrorOrder,
+    compare_displacements,
+    error_order,
+    fitted_order,
+    pool,
+)
 from medlib.boundary.bands import boundary_band, square_band
 from medlib.boundary.comparison import LeverageSummary, compare_steps
 from medlib.boundary.corruptions import same_dice
@@ -36,6 +43,7 @@ __all__ = [
     "iou",
     "leverage_step",
     "measured_displacement",
+    "pool",
     "predicted_displacement",
     "same_dice",
     "segmentation_scores",

@@ -32,7 +32,9 @@ class DisplacementFit:
     n: int
 
 
-def compare_displacements(predicted: Displacement, measured: Displacement, largest: float = np.inf) -> DisplacementFit:
+def compare_displacements(
+    predicted: Displacement, measured: Displacement, largest: float = np.inf, smallest: float = 0.0
+) -> DisplacementFit:
     """Correlation, slope, relative error and lost points of a displacement prediction (ours).
 
     Args:
@@ -40,9 +42,10 @@ def compare_displacements(predicted: Displacement, measured: Displacement, large
         measured: From `measured_displacement` of the same pair of fields.
         largest: Keep only the points *predicted* to move by at most this many pixels. (Selecting on the
             measured displacement instead would bias the slope.)
+        smallest: Keep only the points predicted to move by at least this many pixels.
 
     Raises:
-        ValueError: The two do not share their points, no point is predicted to move that little, or all are
+        ValueError: The two do not share their points, no point is predicted to move that much, or all are
             lost.
     """
     if not np.array_equal(predicted.points, measured.points):
@@ -50,11 +53,12 @@ def compare_displacements(predicted: Displacement, measured: Displacement, large
             f"The prediction has {len(predicted.points)} points and the measurement {len(measured.points)}, "
             "and they are not the same ones: compute both from the same `before`."
         )
-    near = np.abs(predicted.pixels) <= largest
+    sizes = np.abs(predicted.pixels)
+    near = (sizes >= smallest) & (sizes <= largest)
     if not near.any():
         raise ValueError(
-            f"No point is predicted to move by at most {largest:g} pixels (the least is "
-            f"{np.abs(predicted.pixels).min():.3g}): raise `largest`, or scale the perturbation down."
+            f"No point is predicted to move by {smallest:g} to {largest:g} pixels (they move by {sizes.min():.3g} to "
+            f"{sizes.max():.3g}): choose other limits, or scale the perturbation."
         )
     kept = near & ~measured.lost
     if not kept.any():
@@ -70,6 +74,24 @@ def compare_displacements(predicted: Displacement, measured: Displacement, large
         lost_fraction=float(measured.lost[near].mean()),
         n=len(x),
     )
+
+
+def pool(contours: Sequence[Displacement]) -> Displacement:
+    """The points of several contours as one record, in order.
+
+    Args:
+        contours: At least one.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if not contours:
+        raise ValueError("There is no contour to pool: pass at least one displacement.")
+    joined = {
+        name: np.concatenate([getattr(contour, name) for contour in contours])
+        for name in ("points", "normals", "slopes", "pixels", "lost")
+    }
+    return Displacement(**joined, dropped=sum(contour.dropped for contour in contours))
 
 
 def fitted_order(sizes: Sequence[float] | np.ndarray, errors: Sequence[float] | np.ndarray) -> float:

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from skimage.transform import resize
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,18 +78,6 @@ class SegmentationSet:
     def subset(self, indices: Sequence[int]) -> "SegmentationSet":
         """The samples at these positions, in this order."""
         return SegmentationSet.from_samples([self[int(index)] for index in indices], self.source)
-
-    def resized(self, side: int) -> "SegmentationSet":
-        """The same samples squeezed to side × side pixels, so that images of different sizes can be stacked."""
-        samples = [
-            SegmentationSample(
-                s.name,
-                np.round(255 * resize(s.image, (side, side), anti_aliasing=True)).astype(np.uint8),
-                resize(s.mask, (side, side), order=0),
-            )
-            for s in self
-        ]
-        return SegmentationSet.from_samples(samples, self.source)
 
 
 def _size(array: np.ndarray) -> str:

@@ -50,20 +50,15 @@ def plot_agreement(panels: Sequence[Agreement], limit: float) -> Figure:
         kept = np.isfinite(panel.measured)
         inside = kept & (np.abs(panel.predicted) <= limit) & (np.abs(panel.measured) <= limit)
         axes.plot([-limit, limit], [-limit, limit], color="black", linewidth=1, linestyle="--")
+        size, alpha = (5, 0.35) if len(panel.measured) > 200 else (36, 0.9)
         axes.scatter(
-            panel.predicted[inside], panel.measured[inside], s=5, color=COLOURS["blue"], alpha=0.35, linewidths=0,
-            rasterized=True,
-        )  # fmt: skip
+            panel.predicted[inside], panel.measured[inside], s=size, alpha=alpha, color=COLOURS["blue"], linewidths=0
+        )
         axes.set_title(panel.title)
         outside, lost = int((kept & ~inside).sum()), int((~kept).sum())
-        axes.text(
-            0.03,
-            0.97,
-            f"beyond the axes: {outside}\nlost: {lost}",
-            transform=axes.transAxes,
-            va="top",
-            fontsize=9,
-        )
+        if outside or lost:
+            note = f"beyond: {outside}\nlost: {lost}"
+            axes.text(0.97, 0.03, note, transform=axes.transAxes, ha="right", va="bottom")
     for axes in grid.flat[len(panels) :]:
         axes.set_axis_off()
     figure.supxlabel("predicted displacement (pixels)", fontsize=11)

@@ -12,6 +12,7 @@ from medlib.boundary import (
     error_order,
     fitted_order,
     measured_displacement,
+    pool,
     predicted_displacement,
 )
 
@@ -55,7 +56,7 @@ def test_foreign_or_empty_comparisons_are_refused():
         compare_displacements(displacement([1, 2]), displacement([1, 2], seed=1))
     with pytest.raises(ValueError, match="raise `max_distance`"):
         compare_displacements(displacement([1, 2]), displacement([np.nan, np.nan]))
-    with pytest.raises(ValueError, match="the least is 1"):
+    with pytest.raises(ValueError, match="they move by 1 to 2"):
         compare_displacements(displacement([1, 2]), displacement([1, 2]), largest=0.1)
 
 
@@ -110,3 +111,20 @@ def test_displacements_follow_one_contour_for_both():
     assert np.array_equal(predicted.pixels, predicted_displacement(field, field + change).pixels)
     assert np.array_equal(measured.pixels, measured_displacement(field, field + change).pixels)
     assert np.array_equal(predicted.points, measured.points)
+
+
+def test_pooling_keeps_every_point_in_order_and_selects_by_predicted_size():
+    first, second = displacement([0.1, -0.5, 2.0]), displacement([0.05, 4.0], seed=1)
+    joined = pool([first, second])
+    assert np.array_equal(joined.pixels, [0.1, -0.5, 2.0, 0.05, 4.0])
+    assert np.array_equal(joined.points, np.concatenate([first.points, second.points]))
+    measured = replace(joined, pixels=joined.pixels * np.array([1.0, 1.0, 3.0, 1.0, 1.0]))
+    assert compare_displacements(joined, measured, largest=1.0).n == 3
+    assert compare_displacements(joined, measured, largest=3.0, smallest=1.0).slope == pytest.approx(3.0)
+    with pytest.raises(ValueError, match="No point is predicted to move by 5 to 6 pixels"):
+        compare_displacements(joined, measured, largest=6.0, smallest=5.0)
+
+
+def test_pooling_nothing_is_refused():
+    with pytest.raises(ValueError, match="no contour to pool"):
+        pool([])

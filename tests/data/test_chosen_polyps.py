@@ -38,11 +38,3 @@ def test_a_path_wins_over_the_profile(folder):
 def test_a_profile_of_real_images_says_what_it_needs():
     with pytest.raises(ValueError, match="-p polyps PATH"):
         load_polyps(load_profile("paper").segmentation, "", seed=0)
-
-
-def test_resizing_makes_sizes_equal_and_keeps_the_lesion(folder):
-    squared = load_polyps(load_profile("smoke").segmentation, str(folder), seed=0).resized(32)
-    assert squared.images.shape == (3, 32, 32, 3)
-    assert squared.images.dtype == np.uint8
-    assert squared.masks.dtype == bool
-    assert squared.masks[1].mean() == pytest.approx(20 * 28 / 50**2, rel=0.1)

@@ -5,9 +5,11 @@ import pytest
 import torch
 from scipy.ndimage import map_coordinates
 
+from medlib.boundary import displacements
 from medlib.data import polyp_phantom
 from medlib.models import Segmenter, tiny_sam
-from medlib.pruning import PruningMasks, head_displacements, masked
+from medlib.pruning import PruningMasks, head_displacements, masked, remove_heads
+from medlib.store import ArtefactStore
 
 torch.set_num_threads(1)
 GATE = 1e-3
@@ -89,3 +91,20 @@ def test_model_and_arrays_are_left_as_they_were(segmenter, image, contour):
 def test_a_box_outside_the_image_is_refused(segmenter, image, contour):
     with pytest.raises(ValueError, match="outside the image of 100 × 128"):
         head_displacements(segmenter, image, np.array([30, 25, 100, 101]), *contour)
+
+
+def test_removing_heads_measures_each_share_on_the_models_own_contour(segmenter, image, tmp_path):
+    box, store, shares = BOX, ArtefactStore(tmp_path), (0.5, 1.0)
+    level = segmenter.logits([image], box[None])[0].median()
+    shifted = Segmenter("shifted", segmenter.network, segmenter.preprocessing)
+    shifted.decode = lambda *inputs: segmenter.decode(*inputs) - level  # a random model draws no contour at 0
+    before = shifted.logits([image], box[None])[0].numpy()
+    found = remove_heads(shifted, image, box, [(0, 1), (2, 0)], shares, store)
+    assert found.pixels.shape == found.lost.shape == (2, 2)
+    masks = PruningMasks.keep_all(segmenter.encoder)
+    masks.heads[2][0] = 0
+    with masked(segmenter.encoder, masks.weakened(0.5)):
+        after = shifted.logits([image], box[None])[0].numpy()
+    measured = displacements(before, after)[1]
+    assert found.pixels[1, 0] == pytest.approx(np.nanmean(measured.pixels) / 0.5)
+    assert found.lost[1, 0] == measured.lost.mean()
