@@ -245,4 +245,5 @@ run.verdicts()
 # in MedCore's code are far apart on the very same predictions (last row). And a Dice that looks high must be compared with what the box
 # alone gives away.
 #
-# Next: {doc}`why a boundary moves when logits change </notebooks/02_boundary_leverage>`.
+# Next: {doc}`how far a boundary moves when logits change </book/theory/boundary_leverage>`, in theory and then
+# {doc}`on a real model </notebooks/02_boundary_leverage>`.

@@ -20,7 +20,7 @@
 #
 # $$ d_0 = -\frac{\Delta z}{\lvert \nabla z \rvert}. $$
 #
-# The same change of the logits does nothing where the logits cross zero steeply and a lot where they cross it slowly, as a
+# The same change of the logits does little where the logits cross zero steeply and a lot where they cross it slowly, as a
 # hand on a long lever moves more than a hand on a short one. Positive $d_0$ means that the outline *retreats* into the
 # lesion. {prf:ref}`thm-displacement` proves the formula with a bound on its error. On this page you will
 #
@@ -28,7 +28,7 @@
 # 2. check it on the logits of a real medical model while heads and channels are taken away, and see where it stops working;
 # 3. ask which heads hold the outline, and whether a gradient can tell;
 # 4. compare the authors' "boundary band" with a band around the boundary;
-# 5. see why the boundary suffers before Dice does.
+# 5. see why the boundary suffers more than Dice does.
 
 # %% tags=["parameters"]
 profile = "laptop"  # smoke, laptop or paper
