@@ -67,10 +67,8 @@ y, x = np.mgrid[:128, :128] / 64 - 1.0
 
 def waves(generator: np.random.Generator, amplitude: float) -> np.ndarray:
     """A smooth random field on the square."""
-    directions, phases = (
-        generator.normal(scale=3, size=(6, 2)),
-        generator.uniform(0, 2 * np.pi, 6),
-    )
+    directions = generator.normal(scale=3, size=(6, 2))
+    phases = generator.uniform(0, 2 * np.pi, size=6)
     terms = [np.cos(u * x + v * y + p) for (u, v), p in zip(directions, phases)]
     return amplitude * np.mean(terms, axis=0)
 
@@ -80,12 +78,9 @@ curves = {}
 for number in range(12):
     field = 6 * (0.4 - x**2 - y**2) + waves(generator, 3.0)
     curves[f"field {number + 1}"] = boundary.error_order(field, waves(generator, 1.0), sizes)
-shown = {name: curves[name] for name in list(curves)[:4]}
-xlabel, ylabel = (
-    "size of the disturbance (largest = 1)",
-    "median error of the prediction (pixels)",
-)
-figure = plotting.plot_orders(shown, xlabel, ylabel)
+shown = dict(itertools.islice(curves.items(), 4))
+ylabel = "median error of the prediction (pixels)"
+figure = plotting.plot_orders(shown, "size of the disturbance (largest = 1)", ylabel)
 
 # %% [markdown]
 # *Each halving of the disturbance divides the error by about four: the lines have slope 2 on logarithmic axes.* That is what
@@ -153,8 +148,8 @@ found = ~moved.lost
 guesses = {
     "|Δz| alone": np.abs(outline.pixels * outline.slopes),
     "1/|∇z| alone": 1 / outline.slopes,
+    "|Δz| / |∇z|": np.abs(outline.pixels),
 }
-guesses["|Δz| / |∇z|"] = np.abs(outline.pixels)
 for label, guess in guesses.items():
     rank = spearmanr(guess[found], np.abs(moved.pixels[found])).statistic
     print(f"rank correlation with {label}: {rank:.2f}")
@@ -167,11 +162,9 @@ pairs = {
     key: [displacements(a, b) for a, b in zip(before, fields)] for key, fields in after.items()
 }
 panels = []
-for key in [
-    (name, gate) for name in strongest for gate in (settings.gates[0], settings.gates[-1])
-]:
-    both = [pool(contours).pixels for contours in zip(*pairs[key])]
-    panels.append(plotting.Agreement(f"{key[0]}\ngate {key[1]:g}", *both))
+for name, gate in itertools.product(strongest, (settings.gates[0], settings.gates[-1])):
+    both = [pool(contours).pixels for contours in zip(*pairs[name, gate])]
+    panels.append(plotting.Agreement(f"{name}\ngate {gate:g}", *both))
 figure = plotting.plot_agreement(panels, limit=4.0)
 
 # %% [markdown]

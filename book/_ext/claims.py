@@ -206,7 +206,10 @@ def _badge(verdict: str) -> nodes.inline:
 
 
 def _published_cell(claim: Claim) -> str:
-    return "—" if claim.paper is None else with_unit(published(claim.paper), claim.unit)
+    """The published value, or who makes the claim when no value was published."""
+    if claim.paper is None:
+        return UNPUBLISHED[claim.origin]
+    return with_unit(published(claim.paper), claim.unit)
 
 
 def _measured_lines(claim: Claim, measured: Measurement | None) -> list[str]:
