@@ -27,6 +27,7 @@ LOGGER = logging.getLogger(__name__)
 FIELDS = ("value", "paper", "interval", "n")
 PARTS = ("I", "II", "III", "IV")
 NOT_MEASURED = "not measured yet"
+UNPUBLISHED = {"ours": "ours", "code": "in code", "paper": "in words"}
 
 
 @lru_cache(maxsize=1)
