@@ -368,9 +368,9 @@ print(
 )
 
 # %% [markdown]
-# A ratio above 1 alone is weak evidence, because Boundary F1 uses more of its scale than Dice does (on the previous page the blind ellipse had
-# less than half the Boundary F1 that its Dice would suggest). The second number is the paper's point proper: an overlap that hardly moved, and a
-# boundary that did.
+# A ratio above 1 alone is weak evidence, because Boundary F1 uses more of its scale than Dice does: the blind ellipse of
+# {doc}`/notebooks/01_dice_and_boundaries` scores far lower in it too. The second number is the paper's point proper: an overlap that hardly
+# moved, and a boundary that did.
 #
 # ## What reproduced, and what did not
 
