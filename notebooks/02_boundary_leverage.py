@@ -174,20 +174,24 @@ figure = plotting.plot_agreement(panels, limit=4.0)
 # How good is the formula, then? It depends on how far it says a point will move, so we sort all points by that.
 
 # %%
-predicted, measured = (pool(c) for c in zip(*itertools.chain(*pairs.values())))
-steps = list(itertools.pairwise((0.0, 0.1, 0.3, 1.0, 3.0, np.inf)))
-fits = [compare_displacements(predicted, measured, high, low) for low, high in steps]
-table = pd.DataFrame(fits, index=[f"{low:g} to {high:g}" for low, high in steps])
-columns = {
-    "slope": "slope",
-    "median_relative_error": "median error",
-    "lost_fraction": "lost share",
-}
-table.rename_axis("predicted (px)").rename(columns=columns)[list(columns.values())].round(2)
+on_retina = [
+    displacements(disc, pruning.gated_logits(model, cuts[name][0].weakened(gate), *photograph)[0])
+    for name, gate in itertools.product(strongest, settings.gates)
+]
+edges, columns = (0.0, 0.1, 0.3, 1.0, 3.0, np.inf), {}
+index = pd.Index([f"{a:g} to {b:g}" for a, b in itertools.pairwise(edges)], name="predicted (px)")
+for label, found in (("", itertools.chain(*pairs.values())), (", retina", on_retina)):
+    fits = pd.DataFrame(boundary.fits_by_size(*(pool(c) for c in zip(*found)), edges), index)
+    columns |= {
+        f"slope{label}": fits["slope"],
+        f"median error{label}": fits["median_relative_error"],
+    }
+    columns |= {f"lost{label}": fits["lost_fraction"]}
+pd.DataFrame(columns).round(2)
 
 # %% [markdown]
 # *Slope of measured against predicted displacement (1 is perfect), median of |measured − predicted| / |measured|, and the share of points
-# that were lost.* Read the error column first, because over- and undershooting cancel in a slope. For displacements of a small part of a pixel
+# that were lost; first for the images, then for the retina photograph.* Read the error column first, because over- and undershooting cancel in a slope. For displacements of a small part of a pixel
 # the formula is quantitative: the typical error is a few per cent. It falls short as they grow (slopes above 1: outlines move further than
 # foretold), and for points that are told to move by several pixels it is little more than a warning. The lost points matter: a table
 # without them would look better the worse things got.

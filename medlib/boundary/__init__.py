@@ -4,7 +4,8 @@
 - `boundary_band`, `square_band`: the pixels near a boundary.
 - `spatial_gradient`: how steeply the logits cross it.
 - `predicted_displacement`, `measured_displacement`, `displacements`: how far a change of the logits moves it.
-- `compare_displacements`, `pool`, `error_order`, `fitted_order`: whether prediction and measurement agree.
+- `compare_displacements`, `fits_by_size`, `pool`, `error_order`, `fitted_order`: whether the two agree.
+- `same_dice`: masks spoilt in different ways to one Dice.
 - `leverage_step`, `compare_steps`: how far pruning moves it, per percentage point removed.
 """
 
@@ -13,6 +14,7 @@ from medlib.boundary.agreement import (
     ErrorOrder,
     compare_displacements,
     error_order,
+    fits_by_size,
     fitted_order,
     pool,
 )
@@ -38,6 +40,7 @@ __all__ = [
     "dice",
     "displacements",
     "error_order",
+    "fits_by_size",
     "fitted_order",
     "hd95",
     "iou",

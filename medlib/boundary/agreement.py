@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -48,11 +49,7 @@ def compare_displacements(
         ValueError: The two do not share their points, no point is predicted to move that much, or all are
             lost.
     """
-    if not np.array_equal(predicted.points, measured.points):
-        raise ValueError(
-            f"The prediction has {len(predicted.points)} points and the measurement {len(measured.points)}, "
-            "and they are not the same ones: compute both from the same `before`."
-        )
+    _check_shared_points(predicted, measured)
     sizes = np.abs(predicted.pixels)
     near = (sizes >= smallest) & (sizes <= largest)
     if not near.any():
@@ -74,6 +71,35 @@ def compare_displacements(
         lost_fraction=float(measured.lost[near].mean()),
         n=len(x),
     )
+
+
+def fits_by_size(predicted: Displacement, measured: Displacement, edges: Sequence[float]) -> list[DisplacementFit]:
+    """The fit of `compare_displacements` for each range of predicted sizes (ours).
+
+    Args:
+        predicted: From `predicted_displacement`.
+        measured: From `measured_displacement` of the same pair of fields.
+        edges: K + 1 increasing limits of ``|d|`` in pixels; the last may be infinite.
+
+    Returns:
+        K fits. Where nothing can be compared n is 0 and the agreement is NaN; `lost_fraction` is 1 if every point
+        of the range was lost, and NaN if the range holds no point.
+
+    Raises:
+        ValueError: The two do not share their points, or the edges do not increase.
+    """
+    limits = np.asarray(edges, dtype=np.float64)
+    if limits.ndim != 1 or len(limits) < 2 or not (np.diff(limits) > 0).all():
+        raise ValueError(f"`edges` is {list(edges)}, but ranges need at least two increasing limits in pixels.")
+    _check_shared_points(predicted, measured)
+    sizes, fits = np.abs(predicted.pixels), []
+    for low, high in pairwise(limits):
+        lost = measured.lost[(sizes >= low) & (sizes <= high)]
+        if lost.size == 0 or lost.all():
+            fits.append(DisplacementFit(np.nan, np.nan, np.nan, 1.0 if lost.size else np.nan, 0))
+        else:
+            fits.append(compare_displacements(predicted, measured, high, low))
+    return fits
 
 
 def pool(contours: Sequence[Displacement]) -> Displacement:
@@ -159,6 +185,14 @@ def error_order(before: ArrayLike, change: ArrayLike, sizes: Sequence[float] | n
             raise ValueError(f"At size {size:g} every contour point was lost: start from smaller sizes.")
         errors.append(np.nanmedian(np.abs(measured.pixels - predicted.pixels)))
     return ErrorOrder(multiples, np.array(errors), fitted_order(multiples, errors))
+
+
+def _check_shared_points(predicted: Displacement, measured: Displacement) -> None:
+    if not np.array_equal(predicted.points, measured.points):
+        raise ValueError(
+            f"The prediction has {len(predicted.points)} points and the measurement {len(measured.points)}, "
+            "and they are not the same ones: compute both from the same `before`."
+        )
 
 
 def _correlation(x: np.ndarray, y: np.ndarray) -> float:

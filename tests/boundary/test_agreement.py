@@ -10,6 +10,7 @@ from medlib.boundary import (
     compare_displacements,
     displacements,
     error_order,
+    fits_by_size,
     fitted_order,
     measured_displacement,
     pool,
@@ -128,3 +129,19 @@ def test_pooling_keeps_every_point_in_order_and_selects_by_predicted_size():
 def test_pooling_nothing_is_refused():
     with pytest.raises(ValueError, match="no contour to pool"):
         pool([])
+
+
+def test_fits_by_size_say_which_ranges_hold_nothing_and_which_lost_everything():
+    predicted = displacement([0.05, -0.2, 0.4, 5.0])
+    measured = displacement([0.05, -0.2, 0.8, np.nan])
+    small, middle, empty, large = fits_by_size(predicted, measured, [0.0, 0.3, 1.0, 3.0, np.inf])
+    assert small == compare_displacements(predicted, measured, largest=0.3)
+    assert (middle.slope, middle.n) == (pytest.approx(2.0), 1)
+    assert empty.n == 0 and np.isnan(empty.lost_fraction) and np.isnan(empty.slope)
+    assert large.n == 0 and large.lost_fraction == 1.0
+
+
+@pytest.mark.parametrize("edges", [[1.0], [0.0, 0.0], [1.0, 0.5]])
+def test_ranges_need_increasing_edges(edges):
+    with pytest.raises(ValueError, match="at least two increasing limits"):
+        fits_by_size(displacement([1.0]), displacement([1.0]), edges)
