@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medlib.profiles import Segmentation, load_profile
+from medlib.profiles import load_profile
 
 
 @dataclass(frozen=True)
@@ -65,22 +65,8 @@ def check_parameters(given: Mapping[str, Any], declared: list[str]) -> None:
             )
         parameter.check(value)
     if "profile" in given:
-        _check_needs(load_profile(given["profile"]).segmentation, given, declared)
-
-
-def _check_needs(settings: Segmentation, given: Mapping[str, Any], declared: list[str]) -> None:
-    """Raise ValueError when a profile lacks a file that only the reader can bring."""
-    if "polyps" in declared and settings.data == "files" and not given.get("polyps"):
-        raise ValueError(
-            "this profile runs on real images and has none of its own. Give a MedSegBench .npz file or a folder with "
-            "images/ and masks/: -p polyps PATH."
-        )
-    if "checkpoint" in declared and (settings.model == "medsam_vit_b") != bool(given.get("checkpoint")):
-        raise ValueError(
-            f"this profile runs {settings.model}, which "
-            + (
-                "needs its weights. Give the path of medsam_vit_b.pth: -p checkpoint PATH."
-                if settings.model == "medsam_vit_b"
-                else "takes no checkpoint. Leave it empty, or use profile 'paper'."
-            )
-        )
+        settings = load_profile(given["profile"]).segmentation
+        if "polyps" in declared:
+            settings.check_polyps(given.get("polyps", ""))
+        if "checkpoint" in declared:
+            settings.check_checkpoint(given.get("checkpoint", ""))

@@ -127,6 +127,7 @@ print(f"{model.name}: {len(samples)} images, each with {len(after)} disturbances
 
 # %%
 retina = retina_photograph(size=256)
+print(retina.source)
 photograph = ([retina.image], retina.box[None], run.store)
 disc = pruning.gated_logits(model, intact, *photograph)[0]
 disturbed = pruning.gated_logits(model, cuts[strongest[0]][0].weakened(0.5), *photograph)[0]
@@ -139,7 +140,6 @@ figure = plotting.plot_logit_field(
 # %% [markdown]
 # *Left: the outline of the optic disc before and after. Right: how far each of its points moved; gaps are points from which no
 # outline was found any more within 10 pixels.* One and the same cut, and the outline moves far in some places and hardly in others.
-# (Photograph by Mikael Häggström, CC0, shipped with scikit-image.)
 #
 # Is it the change of the logits that decides where, or their slope? We rank the points by how far they moved and compare.
 

@@ -19,12 +19,8 @@ def load_polyps(settings: Segmentation, path: str, seed: int, limit: int | None 
         ValueError: the profile needs files and none were given.
         FileNotFoundError, TypeError, ValueError: see `load_segmentation`.
     """
+    settings.check_polyps(path)
     count = settings.images if limit is None else min(limit, settings.images)
     if path:
         return load_segmentation(path, limit=count)
-    if settings.data == "files":
-        raise ValueError(
-            "this profile runs on real images and has none of its own. Give a MedSegBench .npz file or a folder with "
-            "images/ and masks/: -p polyps PATH."
-        )
     return polyp_phantoms(count, size=settings.image_size, seed=seed)

@@ -19,13 +19,11 @@ class Photograph:
     Attributes:
         image: uint8 (H, W, 3).
         box: float32 (4,), XYXY in pixels of the image.
-        structure: what the box surrounds.
         source: one sentence on origin and licence, for captions.
     """
 
     image: np.ndarray
     box: np.ndarray
-    structure: str
     source: str
 
 
@@ -47,6 +45,5 @@ def retina_photograph(size: int = 256) -> Photograph:
     return Photograph(
         image=image,
         box=box.astype(np.float32),
-        structure="optic disc",
         source="Fundus of a normal left eye, Mikael Häggström (2014), CC0, shipped with scikit-image.",
     )

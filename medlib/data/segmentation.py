@@ -75,10 +75,6 @@ class SegmentationSet:
         size = _size(self.masks[0]) if len(sizes) == 1 else f"{len(sizes)} sizes"
         return f"SegmentationSet({len(self)} from {self.source}, {size})"
 
-    def subset(self, indices: Sequence[int]) -> "SegmentationSet":
-        """The samples at these positions, in this order."""
-        return SegmentationSet.from_samples([self[int(index)] for index in indices], self.source)
-
 
 def _size(array: np.ndarray) -> str:
     return f"{array.shape[0]} × {array.shape[1]}"

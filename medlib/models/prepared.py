@@ -28,18 +28,10 @@ def load_segmenter(settings: Segmentation, checkpoint: str = "", store: Artefact
         ValueError: a checkpoint is missing, or given where none is used.
         FileNotFoundError: the checkpoint does not exist.
     """
-    if checkpoint and settings.model != "medsam_vit_b":
-        raise ValueError(
-            f"this profile runs {settings.model}, which takes no checkpoint. Use profile 'paper', or leave it empty."
-        )
+    settings.check_checkpoint(checkpoint)
     if settings.model == "lite_medsam":
         return family.lite_medsam()
     if settings.model == "medsam_vit_b":
-        if not checkpoint:
-            raise ValueError(
-                "this profile runs MedSAM ViT-B and needs its weights. Give the path of medsam_vit_b.pth with "
-                "-p checkpoint PATH."
-            )
         return family.sam_vit_b(Path(checkpoint).expanduser(), medical=True)
     return _trained_tiny_sam(settings, store or ArtefactStore())
 

@@ -35,6 +35,26 @@ class Segmentation(Settings):
     image_size: Annotated[int, Field(ge=64)]
     data: Literal["phantoms", "files"]
 
+    def check_polyps(self, path: str) -> None:
+        """Raise ValueError when the profile has no images of its own and none were given."""
+        if self.data == "files" and not path:
+            raise ValueError(
+                "this profile runs on real images and has none of its own. Give a MedSegBench .npz file or a folder with "
+                "images/ and masks/: -p polyps PATH."
+            )
+
+    def check_checkpoint(self, path: str) -> None:
+        """Raise ValueError when the model needs a checkpoint that was not given, or takes none."""
+        if self.model == "medsam_vit_b" and not path:
+            raise ValueError(
+                "this profile runs medsam_vit_b, which needs its weights. Give the path of medsam_vit_b.pth: "
+                "-p checkpoint PATH."
+            )
+        if self.model != "medsam_vit_b" and path:
+            raise ValueError(
+                f"this profile runs {self.model}, which takes no checkpoint. Leave it empty, or use profile 'paper'."
+            )
+
 
 class Leverage(Settings):
     """The perturbations of the boundary-leverage notebook.

@@ -23,13 +23,11 @@ def test_different_sizes_stay_apart():
 
 
 @pytest.mark.parametrize("height", [4, 8])
-def test_length_indexing_iteration_and_subsets(height):
+def test_length_indexing_and_iteration(height):
     data = SegmentationSet.from_samples([sample("a"), sample("b", height), sample("c")], source="here")
     assert len(data) == 3
     assert [item.name for item in data] == ["a", "b", "c"]
     assert data[-1].name == "c" and data[1].image[0, 0, 0] == ord("b")
-    part = data.subset(np.array([2, 0]))
-    assert part.names == ("c", "a") and part.source == "here" and part.images[0][0, 0, 0] == ord("c")
 
 
 def test_index_beyond_the_end():

@@ -65,12 +65,12 @@ def test_a_change_of_the_recipe_trains_again():
 @pytest.mark.parametrize("settings", [TINY, REAL])
 def test_a_checkpoint_where_none_is_used(settings: Segmentation, tmp_path: Path):
     (tmp_path / "net.pth").touch()
-    with pytest.raises(ValueError, match=f"runs {settings.model}, which takes no checkpoint. Use profile 'paper'"):
+    with pytest.raises(ValueError, match=f"runs {settings.model}, which takes no checkpoint. Leave it empty, or use profile 'paper'"):
         load_segmenter(settings, checkpoint=str(tmp_path / "net.pth"))
 
 
 def test_the_paper_profile_needs_a_checkpoint():
-    with pytest.raises(ValueError, match=r"needs its weights\. Give the path of medsam_vit_b\.pth with -p checkpoint"):
+    with pytest.raises(ValueError, match=r"needs its weights\. Give the path of medsam_vit_b\.pth: -p checkpoint"):
         load_segmenter(LARGE)
     assert prepare_segmenter(LARGE) == {"model": "medsam_vit_b", "weights": "the reader's checkpoint"}
 
