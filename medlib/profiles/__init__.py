@@ -39,8 +39,8 @@ class Segmentation(Settings):
         """Raise ValueError when the profile has no images of its own and none were given."""
         if self.data == "files" and not path:
             raise ValueError(
-                "this profile runs on real images and has none of its own. Give a MedSegBench .npz file or a folder with "
-                "images/ and masks/: -p polyps PATH."
+                "this profile runs on real images and has none of its own. Give a MedSegBench .npz file or a folder "
+                "with images/ and masks/: -p polyps PATH."
             )
 
     def check_checkpoint(self, path: str) -> None:

@@ -65,7 +65,8 @@ def test_a_change_of_the_recipe_trains_again():
 @pytest.mark.parametrize("settings", [TINY, REAL])
 def test_a_checkpoint_where_none_is_used(settings: Segmentation, tmp_path: Path):
     (tmp_path / "net.pth").touch()
-    with pytest.raises(ValueError, match=f"runs {settings.model}, which takes no checkpoint. Leave it empty, or use profile 'paper'"):
+    message = f"runs {settings.model}, which takes no checkpoint. Leave it empty, or use profile 'paper'"
+    with pytest.raises(ValueError, match=message):
         load_segmenter(settings, checkpoint=str(tmp_path / "net.pth"))
 
 
