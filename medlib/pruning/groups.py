@@ -1,5 +1,6 @@
 """The groups that structured pruning removes: attention heads and MLP channels, for both encoders of the family."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -53,6 +54,31 @@ class Block:
     channel_parts: tuple[Part, ...] = field(repr=False)
     head_parameters: int
     channel_parameters: int
+
+
+@dataclass(frozen=True, eq=False)
+class GroupValues:
+    """One number for every group of an encoder.
+
+    Attributes:
+        heads: one tensor (heads,) a block.
+        channels: one tensor (MLP channels,) a block.
+    """
+
+    heads: tuple[Tensor, ...]
+    channels: tuple[Tensor, ...]
+
+    def map(self, function: Callable[..., Tensor], *others: "GroupValues") -> "GroupValues":
+        """Apply a function to the tensors of each block, those of `others` after its own.
+
+        >>> ones = GroupValues((torch.ones(2),), (torch.ones(3),))
+        >>> ones.map(torch.add, ones).heads
+        (tensor([2., 2.]),)
+        """
+        return GroupValues(
+            tuple(map(function, self.heads, *(other.heads for other in others))),
+            tuple(map(function, self.channels, *(other.channels for other in others))),
+        )
 
 
 def encoder_blocks(encoder: nn.Module) -> list[Block]:
@@ -138,3 +164,35 @@ def _block(
         head_parameters=size(head_parts),
         channel_parameters=size(channel_parts),
     )
+
+
+def group_sums(blocks: Sequence[Block], values: Mapping[str, Tensor]) -> GroupValues:
+    """Add up, for every group, what is given for each parameter it owns: s_g = Σ_{i ∈ g} v_i.
+
+    Args:
+        blocks: see `encoder_blocks`.
+        values: parameter name → tensor of that parameter's shape; a parameter that is absent counts 0.
+
+    Raises:
+        ValueError: a tensor does not have the shape of its parameter.
+    """
+    return GroupValues(
+        tuple(_sums(block.head_parts, block.heads, values) for block in blocks),
+        tuple(_sums(block.channel_parts, block.channels, values) for block in blocks),
+    )
+
+
+def _sums(parts: Sequence[Part], groups: int, values: Mapping[str, Tensor]) -> Tensor:
+    sums = [_line_sums(part, values[part.parameter]) for part in parts if part.parameter in values]
+    return torch.stack(sums).sum(0) if sums else torch.zeros(groups)
+
+
+def _line_sums(part: Part, value: Tensor) -> Tensor:
+    """Sum of each group's rows or columns of one tensor: first along the other axis, then over the group."""
+    if part.axis >= value.ndim or value.shape[part.axis] != part.index.numel():
+        raise ValueError(
+            f"the values of {part.parameter} have shape {tuple(value.shape)}, but its groups share out "
+            f"{part.index.numel()} positions on axis {part.axis}. Give a tensor of the parameter's own shape."
+        )
+    lines = value.sum(1 - part.axis) if value.ndim == 2 else value
+    return lines[part.index.to(lines.device)].sum(1)

@@ -11,6 +11,7 @@ from segment_anything.modeling import ImageEncoderViT
 from torch import nn
 
 from medlib.pruning import Block, Part, PruningMasks, encoder_blocks, masked, removed_parameters
+from medlib.pruning.groups import group_sums
 
 torch.set_num_threads(1)
 
@@ -173,3 +174,43 @@ def test_an_encoder_without_qkv_biases():
 def test_another_encoder_is_refused(other: nn.Module):
     with pytest.raises(TypeError, match=r"is not an encoder of the SAM family\. Pass an ImageEncoderViT or a TinyViT"):
         encoder_blocks(other)
+
+
+def test_sums_over_groups_are_those_of_what_each_owns(encoder):
+    values = {name: parameter.detach().double() for name, parameter in encoder.named_parameters()}
+    blocks, total = encoder_blocks(encoder), float(sum(value.sum() for value in values.values()))
+    sums = group_sums(blocks, values)
+    for b, parts, found in (
+        (0, blocks[0].head_parts, sums.heads[0]),
+        (-1, blocks[-1].channel_parts, sums.channels[-1]),
+    ):
+        for group in (0, len(found) - 1):
+            without = with_zeroed(encoder, [(parts, [group])])
+            rest = float(sum(parameter.detach().double().sum() for parameter in without.parameters()))
+            assert float(found[group]) == pytest.approx(total - rest, abs=1e-9), (b, group)
+    assert [len(s) for s in sums.heads] == [block.heads for block in blocks]
+    assert [len(s) for s in sums.channels] == [block.channels for block in blocks]
+
+
+def test_a_parameter_without_values_counts_nothing(encoder):
+    blocks = encoder_blocks(encoder)
+    part = blocks[0].head_parts[0]
+    sums = group_sums(blocks, {part.parameter: torch.ones(dict(encoder.named_parameters())[part.parameter].shape)})
+    assert float(sums.heads[0].sum()) == dict(encoder.named_parameters())[part.parameter].numel()
+    assert not any(values.any() for values in (*sums.heads[1:], *sums.channels))
+
+
+def test_values_of_another_shape_are_refused(encoder):
+    blocks = encoder_blocks(encoder)
+    name = blocks[0].head_parts[0].parameter
+    with pytest.raises(ValueError, match=rf"the values of {name} have shape \(5, 2\), but its groups share out"):
+        group_sums(blocks, {name: torch.ones(5, 2)})
+
+
+def test_mapping_a_function_over_groups_keeps_heads_and_channels_apart(encoder):
+    blocks = encoder_blocks(encoder)
+    sizes = group_sums(blocks, {name: torch.ones_like(p) for name, p in encoder.named_parameters()})
+    thrice = sizes.map(torch.add, sizes.map(lambda values: 2 * values))
+    for block, heads, channels in zip(blocks, thrice.heads, thrice.channels, strict=True):
+        assert set(heads.tolist()) == {3 * block.head_parameters}
+        assert set(channels.tolist()) == {3 * block.channel_parameters}
