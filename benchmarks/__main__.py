@@ -1,8 +1,14 @@
 """All benchmarks, one after another: `python -m benchmarks`."""
 
-from benchmarks import boundary_metrics, leverage
+from benchmarks import boundary_metrics, compact_latency, fisher, group_scores, leverage
 
 if __name__ == "__main__":
     boundary_metrics.main()
     print()
     leverage.main()
+    print()
+    group_scores.main()
+    print()
+    fisher.main()
+    print()
+    compact_latency.main()

@@ -1,9 +1,10 @@
 """Interleaved timing, so that a busy machine slows every contender alike."""
 
 import statistics
-import time
 import tracemalloc
 from collections.abc import Callable, Mapping
+
+from medlib.pruning.latency import elapsed_seconds
 
 
 def interleaved_medians(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
@@ -13,9 +14,7 @@ def interleaved_medians(contenders: Mapping[str, Callable[[], object]], rounds: 
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, contender in contenders.items():
-            start = time.perf_counter()
-            contender()
-            times[name].append(1000 * (time.perf_counter() - start))
+            times[name].append(1000 * elapsed_seconds(contender))
     return {name: statistics.median(values) for name, values in times.items()}
 
 
