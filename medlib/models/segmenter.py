@@ -1,5 +1,6 @@
 """One small interface over the SAM family: an image and a box in, logits out."""
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -43,6 +44,12 @@ class Segmenter:
         """The same segmenter with its weights moved to `device`."""
         self.network.to(device)
         return self
+
+    def with_encoder(self, encoder: nn.Module) -> "Segmenter":
+        """This segmenter with another image encoder of the same output shape; all other weights are shared."""
+        network = copy.copy(self.network)
+        network._modules = {**self.network._modules, "image_encoder": encoder}
+        return Segmenter(self.name, network, self.preprocessing)
 
     def inputs(self, images: Sequence[np.ndarray]) -> Tensor:
         """Encoder inputs (N, 3, S, S) for uint8 images (H, W, 3)."""

@@ -1,0 +1,142 @@
+"""Choosing what to remove by how well the rest can make up for it."""
+
+import copy
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from medlib.pruning.calibration import check_calibration
+from medlib.pruning.groups import Block
+from medlib.pruning.masks import PruningMasks
+from medlib.pruning.moments import Moments, at_resolution
+from medlib.pruning.removal_curve import RemovalCurve, removal_curve
+from medlib.pruning.stages import EncoderStages
+
+LEAST_CHANNELS = 0.05  # share of a block's MLP channels that stays in any case, as in MedCore
+
+
+@torch.no_grad()
+def select_by_reconstruction(
+    encoder: nn.Module,
+    calibration: Tensor,
+    budget: float,
+    token_weights: Tensor | None = None,
+    progress: bool = False,
+) -> PruningMasks:
+    """Choose heads and channels whose removal the kept weights can best make up for (ours).
+
+    For every output projection and every second MLP map l, the curve e_l(k) is the share of the variance of what it
+    writes to the residual stream that is lost with k groups gone and the rest re-solved (see `removal_curve`). The
+    numbers k_l minimise Σ_l e_l(k_l) under the budget on parameters, on the lower convex hull of each curve. No
+    labels are used. Follow it with `compensate`.
+
+    Args:
+        encoder: see `encoder_blocks`; it is left as it was.
+        calibration: (N, 3, S, S) encoder inputs.
+        budget: share of all the encoder's parameters to remove, in [0, 1); met to within one group.
+        token_weights: (N, h, w) non-negative; how much each place of each picture counts; all alike when None.
+        progress: show a bar on stderr.
+
+    Raises:
+        ValueError: the calibration cannot be used, or the budget is outside [0, 1) or above what can go when one head
+            and 5 % of the channels stay in every block.
+    """
+    check_calibration(encoder, calibration, token_weights)
+    stages = EncoderStages(copy.deepcopy(encoder).eval())
+    sites = _sites(stages.layout)
+    total = sum(parameter.numel() for parameter in encoder.parameters())
+    most = sum(site.removable * site.cost for site in sites) / total
+    if not 0.0 <= budget < 1.0 or budget > most:
+        raise ValueError(
+            f"the budget is {budget:g} of the encoder's parameters, but between 0 and {most:.4f} of them can go when one "
+            f"head and {LEAST_CHANNELS:.0%} of the channels stay in every block. Ask for less."
+        )
+    moments = _input_moments(stages, calibration, token_weights, progress)
+    curves = [
+        removal_curve(site.map(stages).weight, kept.covariance, site.group_size, site.groups - site.removable)
+        for site, kept in zip(sites, moments, strict=True)
+    ]
+    counts = _cheapest(curves, sites, budget * total)
+    gates = [torch.ones(site.groups) for site in sites]
+    for gate, curve, count in zip(gates, curves, counts, strict=True):
+        gate[curve.order[:count]] = 0
+    return PruningMasks(tuple(gates[::2]), tuple(gates[1::2]))
+
+
+@dataclass(frozen=True)
+class _Site:
+    """A linear map that writes to the residual stream, and the groups it reads."""
+
+    block: int
+    channels: bool
+    groups: int
+    group_size: int
+    cost: int
+    removable: int
+
+    def map(self, stages: EncoderStages) -> nn.Linear:
+        halves = stages.blocks[self.block]
+        return halves.contraction if self.channels else halves.projection
+
+
+def _sites(layout: list[Block]) -> list[_Site]:
+    """Heads and channels of every block, in turn."""
+    sites = []
+    for number, block in enumerate(layout):
+        least = max(1, round(LEAST_CHANNELS * block.channels))
+        sites.append(_Site(number, False, block.heads, block.head_dim, block.head_parameters, block.heads - 1))
+        sites.append(_Site(number, True, block.channels, 1, block.channel_parameters, block.channels - least))
+    return sites
+
+
+def _input_moments(
+    stages: EncoderStages, calibration: Tensor, token_weights: Tensor | None, progress: bool
+) -> list[Moments]:
+    """Moments of what every site reads, over the calibration pictures."""
+    moments = [Moments(size) for block in stages.layout for size in (block.heads * block.head_dim, block.channels)]
+    for i in tqdm(range(len(calibration)), desc="reading activations", disable=not progress):
+        weights = None if token_weights is None else token_weights[i : i + 1]
+        stream = stages.stem(calibration[i : i + 1])
+        for number, halves in enumerate(stages.blocks):
+            places = at_resolution(weights, stream)
+            heads = halves.heads(stream)
+            moments[2 * number].add(heads, weights=places)
+            stream = halves.between(stream + halves.projection(heads))
+            channels = halves.channels(stream)
+            moments[2 * number + 1].add(channels, weights=places)
+            stream = stages.bridge(number, stream + halves.contraction(channels))
+    return moments
+
+
+def _cheapest(curves: list[RemovalCurve], sites: list[_Site], wanted: float) -> list[int]:
+    """How many groups of each site go: down the steepest savings per unit of error until `wanted` parameters are gone."""
+    steps = sorted(
+        (slope / site.cost, place, groups)
+        for place, (curve, site) in enumerate(zip(curves, sites, strict=True))
+        for slope, groups in _hull_steps(curve.error.tolist())
+    )
+    counts = [0] * len(sites)
+    for _, place, groups in steps:
+        cost = sites[place].cost
+        fits = math.ceil(wanted / cost - 0.5) if sites[place].group_size > 1 else math.ceil(wanted / cost)
+        taken = min(groups, max(0, fits))
+        counts[place] += taken
+        wanted -= taken * cost
+    return counts
+
+
+def _hull_steps(error: list[float]) -> list[tuple[float, int]]:
+    """(error a group, groups) along the lower convex hull of the points (k, error of removing k groups)."""
+    hull = [(0, 0.0)]
+    for point in enumerate(error, start=1):
+        while len(hull) > 1 and _slope(hull[-2], hull[-1]) >= _slope(hull[-1], point):
+            hull.pop()
+        hull.append(point)
+    return [(_slope(a, b), b[0] - a[0]) for a, b in zip(hull, hull[1:], strict=False)]
+
+
+def _slope(a: tuple[int, float], b: tuple[int, float]) -> float:
+    return (b[1] - a[1]) / (b[0] - a[0])
