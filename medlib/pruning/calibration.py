@@ -15,8 +15,8 @@ def check_calibration(encoder: nn.Module, calibration: Tensor, token_weights: Te
     size = encoder.img_size
     if calibration.ndim != 4 or len(calibration) == 0 or calibration.shape[1:] != (3, size, size):
         raise ValueError(
-            f"the calibration has shape {tuple(calibration.shape)}, but this encoder reads (N, 3, {size}, {size}). Make it "
-            "with Segmenter.inputs from at least one image."
+            f"the calibration has shape {tuple(calibration.shape)}, but this encoder reads (N, 3, {size}, {size}). "
+            "Make it with Segmenter.inputs from at least one image."
         )
     if not bool(torch.isfinite(calibration).all()):
         raise ValueError("the calibration holds NaN or infinite values. Take the broken pictures out.")
@@ -24,7 +24,8 @@ def check_calibration(encoder: nn.Module, calibration: Tensor, token_weights: Te
         return
     if token_weights.ndim != 3 or len(token_weights) != len(calibration):
         raise ValueError(
-            f"the token weights have shape {tuple(token_weights.shape)} for {len(calibration)} pictures. Give (N, h, w)."
+            f"the token weights have shape {tuple(token_weights.shape)} for {len(calibration)} pictures. "
+            "Give (N, h, w)."
         )
     usable = torch.isfinite(token_weights).all() and bool((token_weights >= 0).all())
     if not usable or bool((token_weights.flatten(1).sum(1) == 0).any()):

@@ -53,7 +53,7 @@ def compensate(
         An encoder of the same shape in which nothing reads the removed groups; `compact` makes it small.
 
     Raises:
-        ValueError: masks, calibration or weights that cannot be used, an unknown method, or a ridge that is not positive.
+        ValueError: masks, calibration or weights that cannot be used, an unknown method, or a ridge not above 0.
     """
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}. Use one of: {', '.join(METHODS)}.")

@@ -3,13 +3,14 @@
 import copy
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from medlib.pruning.calibration import check_calibration
-from medlib.pruning.groups import Block
+from medlib.pruning.groups import Block, encoder_blocks
 from medlib.pruning.masks import PruningMasks
 from medlib.pruning.moments import Moments, at_resolution
 from medlib.pruning.removal_curve import RemovalCurve, removal_curve
@@ -18,7 +19,61 @@ from medlib.pruning.stages import EncoderStages
 LEAST_CHANNELS = 0.05  # share of a block's MLP channels that stays in any case, as in MedCore
 
 
+@dataclass(frozen=True, eq=False)
+class ReconstructionCurves:
+    """What removing more and more groups costs at every map that writes to the residual stream of an encoder.
+
+    Attributes:
+        heads: one curve a block, of its output projection.
+        channels: one curve a block, of its second MLP map.
+    """
+
+    heads: tuple[RemovalCurve, ...]
+    channels: tuple[RemovalCurve, ...]
+    _layout: list[Block]
+    _parameters: int
+
+    def select(self, budget: float) -> PruningMasks:
+        """Masks that remove a share `budget` of the encoder's parameters; see `select_by_reconstruction`."""
+        sites = _sites(self._layout)
+        _check_budget(sites, budget, self._parameters)
+        curves = [curve for pair in zip(self.heads, self.channels, strict=True) for curve in pair]
+        counts = _cheapest(curves, sites, budget * self._parameters)
+        gates = [torch.ones(site.groups) for site in sites]
+        for gate, curve, count in zip(gates, curves, counts, strict=True):
+            gate[curve.order[:count]] = 0
+        return PruningMasks(tuple(gates[::2]), tuple(gates[1::2]))
+
+
 @torch.no_grad()
+def reconstruction_curves(
+    encoder: nn.Module, calibration: Tensor, token_weights: Tensor | None = None, progress: bool = False
+) -> ReconstructionCurves:
+    """Measure, for every projection and every second MLP map, what is lost when its cheapest groups go (ours).
+
+    The loss is the share of the variance of what the map writes that no re-solved weights of the kept groups can give
+    back; see `removal_curve`. One pass over the calibration pictures, without labels.
+
+    Args:
+        encoder: see `encoder_blocks`; it is left as it was.
+        calibration: (N, 3, S, S) encoder inputs.
+        token_weights: (N, h, w) non-negative; how much each place of each picture counts; all alike when None.
+        progress: show a bar on stderr.
+
+    Raises:
+        ValueError: the calibration cannot be used.
+    """
+    check_calibration(encoder, calibration, token_weights)
+    stages = EncoderStages(copy.deepcopy(encoder).eval())
+    sites, moments = _sites(stages.layout), _input_moments(stages, calibration, token_weights, progress)
+    curves = [
+        removal_curve(site.map(stages).weight, read.covariance, site.group_size, site.groups - site.removable)
+        for site, read in zip(sites, moments, strict=True)
+    ]
+    total = sum(parameter.numel() for parameter in encoder.parameters())
+    return ReconstructionCurves(tuple(curves[::2]), tuple(curves[1::2]), stages.layout, total)
+
+
 def select_by_reconstruction(
     encoder: nn.Module,
     calibration: Tensor,
@@ -28,10 +83,8 @@ def select_by_reconstruction(
 ) -> PruningMasks:
     """Choose heads and channels whose removal the kept weights can best make up for (ours).
 
-    For every output projection and every second MLP map l, the curve e_l(k) is the share of the variance of what it
-    writes to the residual stream that is lost with k groups gone and the rest re-solved (see `removal_curve`). The
-    numbers k_l minimise Σ_l e_l(k_l) under the budget on parameters, on the lower convex hull of each curve. No
-    labels are used. Follow it with `compensate`.
+    With e_l(k) the curves of `reconstruction_curves`, the numbers k_l minimise Σ_l e_l(k_l) under the budget on
+    parameters, on the lower convex hull of each curve. Follow it with `compensate`.
 
     Args:
         encoder: see `encoder_blocks`; it is left as it was.
@@ -44,26 +97,8 @@ def select_by_reconstruction(
         ValueError: the calibration cannot be used, or the budget is outside [0, 1) or above what can go when one head
             and 5 % of the channels stay in every block.
     """
-    check_calibration(encoder, calibration, token_weights)
-    stages = EncoderStages(copy.deepcopy(encoder).eval())
-    sites = _sites(stages.layout)
-    total = sum(parameter.numel() for parameter in encoder.parameters())
-    most = sum(site.removable * site.cost for site in sites) / total
-    if not 0.0 <= budget < 1.0 or budget > most:
-        raise ValueError(
-            f"the budget is {budget:g} of the encoder's parameters, but between 0 and {most:.4f} of them can go when one "
-            f"head and {LEAST_CHANNELS:.0%} of the channels stay in every block. Ask for less."
-        )
-    moments = _input_moments(stages, calibration, token_weights, progress)
-    curves = [
-        removal_curve(site.map(stages).weight, kept.covariance, site.group_size, site.groups - site.removable)
-        for site, kept in zip(sites, moments, strict=True)
-    ]
-    counts = _cheapest(curves, sites, budget * total)
-    gates = [torch.ones(site.groups) for site in sites]
-    for gate, curve, count in zip(gates, curves, counts, strict=True):
-        gate[curve.order[:count]] = 0
-    return PruningMasks(tuple(gates[::2]), tuple(gates[1::2]))
+    _check_budget(_sites(encoder_blocks(encoder)), budget, sum(p.numel() for p in encoder.parameters()))
+    return reconstruction_curves(encoder, calibration, token_weights, progress).select(budget)
 
 
 @dataclass(frozen=True)
@@ -92,6 +127,15 @@ def _sites(layout: list[Block]) -> list[_Site]:
     return sites
 
 
+def _check_budget(sites: list[_Site], budget: float, parameters: int) -> None:
+    most = sum(site.removable * site.cost for site in sites) / parameters
+    if not 0.0 <= budget < 1.0 or budget > most:
+        raise ValueError(
+            f"the budget is {budget:g} of the encoder's parameters, but between 0 and {most:.4f} of them can go when "
+            f"one head and {LEAST_CHANNELS:.0%} of the channels stay in every block. Ask for less."
+        )
+
+
 def _input_moments(
     stages: EncoderStages, calibration: Tensor, token_weights: Tensor | None, progress: bool
 ) -> list[Moments]:
@@ -112,7 +156,7 @@ def _input_moments(
 
 
 def _cheapest(curves: list[RemovalCurve], sites: list[_Site], wanted: float) -> list[int]:
-    """How many groups of each site go: down the steepest savings per unit of error until `wanted` parameters are gone."""
+    """How many groups of each site go: those that cost least for a parameter, until `wanted` parameters are gone."""
     steps = sorted(
         (slope / site.cost, place, groups)
         for place, (curve, site) in enumerate(zip(curves, sites, strict=True))
@@ -135,7 +179,7 @@ def _hull_steps(error: list[float]) -> list[tuple[float, int]]:
         while len(hull) > 1 and _slope(hull[-2], hull[-1]) >= _slope(hull[-1], point):
             hull.pop()
         hull.append(point)
-    return [(_slope(a, b), b[0] - a[0]) for a, b in zip(hull, hull[1:], strict=False)]
+    return [(_slope(a, b), b[0] - a[0]) for a, b in pairwise(hull)]
 
 
 def _slope(a: tuple[int, float], b: tuple[int, float]) -> float:

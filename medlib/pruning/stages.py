@@ -6,7 +6,6 @@ The residual stream is handed on as (N, H, W, C), whatever layout the encoder ke
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from segment_anything.modeling import ImageEncoderViT
 from segment_anything.modeling.image_encoder import window_partition, window_unpartition
 from torch import Tensor, nn
