@@ -1,7 +1,7 @@
 """Making the kept weights do the work of the removed ones: no training, no labels."""
 
 import copy
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -9,21 +9,19 @@ from tqdm import tqdm
 
 from medlib.pruning.calibration import check_calibration
 from medlib.pruning.compact import check_removal
-from medlib.pruning.groups import encoder_blocks
 from medlib.pruning.masks import PruningMasks
 from medlib.pruning.moments import Moments, at_resolution
 from medlib.pruning.removal_curve import regularised
 from medlib.pruning.stages import EncoderStages
 
-METHODS = ("reconstruct", "fold")
+Repair = Literal["reconstruct", "fold"]
 
 
-@torch.no_grad()
 def compensate(
     encoder: nn.Module,
     masks: PruningMasks,
     calibration: Tensor,
-    method: Literal["reconstruct", "fold"] = "reconstruct",
+    method: Repair = "reconstruct",
     ridge: float = 1e-3,
     token_weights: Tensor | None = None,
     progress: bool = False,
@@ -38,7 +36,7 @@ def compensate(
 
     with K the kept inputs, S the removed ones and W⁰ the dense weights. Reconstruction therefore also takes back the
     error that arrives from earlier blocks. Reconstructing kept weights is the idea of Zenodo 20131680 and of optimal
-    brain surgeon; the residual-stream target is ours.
+    brain surgeon; the residual-stream target is ours. `Compensator` does the same for many masks.
 
     Args:
         encoder: the dense encoder; it is left as it was.
@@ -55,73 +53,92 @@ def compensate(
     Raises:
         ValueError: masks, calibration or weights that cannot be used, an unknown method, or a ridge not above 0.
     """
-    if method not in METHODS:
-        raise ValueError(f"unknown method {method!r}. Use one of: {', '.join(METHODS)}.")
-    if not ridge > 0:
-        raise ValueError(f"ridge is {ridge}, but keeps the solution finite. Give a positive number, such as 1e-3.")
-    check_removal(encoder_blocks(encoder), masks)
-    check_calibration(encoder, calibration, token_weights)
-    dense = EncoderStages(copy.deepcopy(encoder).eval())
-    pruned = EncoderStages(copy.deepcopy(encoder).eval())
-    streams = _Streams(dense, pruned, calibration, token_weights, method, ridge)
-    for number, block in enumerate(tqdm(dense.layout, desc="compensating", disable=not progress)):
-        streams.compensate_heads(number, masks.heads[number].repeat_interleave(block.head_dim) > 0)
-        streams.compensate_channels(number, masks.channels[number] > 0)
-    return pruned.encoder.train(encoder.training)
+    return Compensator(encoder, calibration, token_weights).solve(masks, method, ridge, progress)
 
 
-class _Streams:
-    """The residual streams of the dense and the pruned encoder, one pair a picture, moved on block by block."""
+class Compensator:
+    """Compensation of one encoder on one calibration, for any number of masks.
 
-    def __init__(
+    What the dense encoder makes of the pictures is computed once and kept: about 90 MB a picture for LiteMedSAM.
+
+    Args:
+        encoder: see `compensate`; likewise below.
+        calibration: (N, 3, S, S) encoder inputs.
+        token_weights: (N, h, w), or None.
+
+    Raises:
+        ValueError: see `compensate`.
+    """
+
+    @torch.no_grad()
+    def __init__(self, encoder: nn.Module, calibration: Tensor, token_weights: Tensor | None = None) -> None:
+        check_calibration(encoder, calibration, token_weights)
+        self._encoder = copy.deepcopy(encoder).eval()
+        self._training = encoder.training
+        self._dense = EncoderStages(self._encoder)
+        self._stems = [self._dense.stem(picture[None]) for picture in calibration]
+        self._weights = [None] * len(calibration) if token_weights is None else list(token_weights[:, None])
+        self._targets = [self._dense_targets(stem) for stem in self._stems]
+
+    @torch.no_grad()
+    def solve(
+        self, masks: PruningMasks, method: Repair = "reconstruct", ridge: float = 1e-3, progress: bool = False
+    ) -> nn.Module:
+        """The compensated encoder for these masks; see `compensate`."""
+        if method not in get_args(Repair):
+            raise ValueError(f"unknown method {method!r}. Use one of: {', '.join(get_args(Repair))}.")
+        if not ridge > 0:
+            raise ValueError(f"ridge is {ridge}, but keeps the solution finite. Give a positive number, such as 1e-3.")
+        check_removal(self._dense.layout, masks)
+        pruned, streams = EncoderStages(copy.deepcopy(self._encoder)), list(self._stems)
+        for number, block in enumerate(tqdm(self._dense.layout, desc="compensating", disable=not progress)):
+            halves = pruned.blocks[number]
+            kept_heads = masks.heads[number].repeat_interleave(block.head_dim) > 0
+            read = [halves.heads(stream) for stream in streams]
+            self._solve_map(halves.projection, read, streams, 2 * number, kept_heads, method, ridge)
+            streams = [halves.between(s + halves.projection(x)) for s, x in zip(streams, read, strict=True)]
+            read = [halves.channels(stream) for stream in streams]
+            self._solve_map(
+                halves.contraction, read, streams, 2 * number + 1, masks.channels[number] > 0, method, ridge
+            )
+            streams = [pruned.bridge(number, s + halves.contraction(x)) for s, x in zip(streams, read, strict=True)]
+        return pruned.encoder.train(self._training)
+
+    def _dense_targets(self, stream: Tensor) -> list[Tensor]:
+        """The dense stream of one picture after each of the maps that write to it, in turn."""
+        targets = []
+        for number, halves in enumerate(self._dense.blocks):
+            targets.append(stream + halves.projection(halves.heads(stream)))
+            stream = halves.between(targets[-1])
+            targets.append(stream + halves.contraction(halves.channels(stream)))
+            stream = self._dense.bridge(number, targets[-1])
+        return targets
+
+    def _solve_map(
         self,
-        dense: EncoderStages,
-        pruned: EncoderStages,
-        calibration: Tensor,
-        token_weights: Tensor | None,
-        method: str,
+        linear: nn.Linear,
+        read: list[Tensor],
+        streams: list[Tensor],
+        place: int,
+        kept: Tensor,
+        method: Repair,
         ridge: float,
     ) -> None:
-        self.dense, self.pruned, self.method, self.ridge = dense, pruned, method, ridge
-        self.targets = [dense.stem(picture[None]) for picture in calibration]
-        self.streams = list(self.targets)
-        self.weights = [None] * len(calibration) if token_weights is None else list(token_weights[:, None])
-
-    def compensate_heads(self, number: int, kept: Tensor) -> None:
-        dense, pruned = self.dense.blocks[number], self.pruned.blocks[number]
-        self.targets = [stream + dense.projection(dense.heads(stream)) for stream in self.targets]
-        read = [pruned.heads(stream) for stream in self.streams]
-        self._solve(pruned.projection, read, kept)
-        written = zip(self.streams, read, strict=True)
-        self.streams = [pruned.between(stream + pruned.projection(heads)) for stream, heads in written]
-        self.targets = [dense.between(target) for target in self.targets]
-
-    def compensate_channels(self, number: int, kept: Tensor) -> None:
-        dense, pruned = self.dense.blocks[number], self.pruned.blocks[number]
-        self.targets = [stream + dense.contraction(dense.channels(stream)) for stream in self.targets]
-        read = [pruned.channels(stream) for stream in self.streams]
-        self._solve(pruned.contraction, read, kept)
-        written = zip(self.streams, read, strict=True)
-        self.streams = [self.pruned.bridge(number, s + pruned.contraction(channels)) for s, channels in written]
-        self.targets = [self.dense.bridge(number, target) for target in self.targets]
-
-    def _solve(self, linear: nn.Linear, read: list[Tensor], kept: Tensor) -> None:
-        """Give `linear` the weights that lead from the pruned streams to the targets."""
+        """Give a map the weights that lead from the pruned streams to the dense ones after it."""
         moments = Moments(linear.in_features, linear.out_features)
-        for inputs, stream, target, weights in zip(read, self.streams, self.targets, self.weights, strict=True):
-            moments.add(inputs, target - stream, at_resolution(weights, stream))
-        solve = _folded if self.method == "fold" else _reconstructed
-        weight, bias = solve(linear, moments, kept, self.ridge)
+        for inputs, stream, targets, weights in zip(read, streams, self._targets, self._weights, strict=True):
+            moments.add(inputs, targets[place] - stream, at_resolution(weights, stream))
+        weight, bias = _folded(linear, moments, kept) if method == "fold" else _refit(linear, moments, kept, ridge)
         linear.weight.copy_(weight)
         linear.bias.copy_(bias)
 
 
-def _folded(linear: nn.Linear, moments: Moments, kept: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
+def _folded(linear: nn.Linear, moments: Moments, kept: Tensor) -> tuple[Tensor, Tensor]:
     weight = linear.weight.double().cpu()
     return weight * kept, linear.bias.double().cpu() + weight[:, ~kept] @ moments.mean[~kept]
 
 
-def _reconstructed(linear: nn.Linear, moments: Moments, kept: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
+def _refit(linear: nn.Linear, moments: Moments, kept: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
     dense = linear.weight.double().cpu()
     covariance = moments.covariance[kept][:, kept]
     system = regularised(covariance, ridge)

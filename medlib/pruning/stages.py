@@ -94,6 +94,13 @@ class EncoderStages:
         """The image embedding (N, C', H, W) for the stream after the last block."""
         return self.encoder.neck(stream.permute(0, 3, 1, 2))
 
+    def embedding(self, stream: Tensor) -> Tensor:
+        """The image embedding (N, C', H, W) for the stream after the stem."""
+        for number, halves in enumerate(self.blocks):
+            stream = halves.between(stream + halves.projection(halves.heads(stream)))
+            stream = self.bridge(number, stream + halves.contraction(halves.channels(stream)))
+        return self.neck(stream)
+
     @staticmethod
     def _square(tokens: Tensor) -> Tensor:
         """(N, H · W, C) tokens of a square picture as (N, H, W, C)."""
