@@ -74,6 +74,76 @@ class Leverage(Settings):
     heads: Annotated[int, Field(ge=3)]
 
 
+class Pruning(Settings):
+    """The pair of segmenters that dual intervention compares, and the cascade that prunes the adapted one.
+
+    Attributes:
+        pair: "trained" (a tiny SAM and its medical adaptations, trained here) or "vit_b" (the reader's checkpoints of
+            SAM and MedSAM).
+        image_size: side of the phantoms, and of a trained model's input, in pixels.
+        training_images: images of each training stage, three or more; 0 when weights are loaded.
+        reference_steps: optimiser steps of the general model; 0 when weights are loaded.
+        adaptation_steps: optimiser steps of each adaptation; 0 when weights are loaded.
+        adaptation_seeds: number of adaptations, and so of repetitions of every comparison.
+        box_jitter: largest shift of each side of a box in pixels, in training and test.
+        calibration_images: images of each dataset that scores and recovery see.
+        test_images: other images of each dataset, for the scores.
+        head_budget: share of the encoder's heads to remove.
+        mlp_budget: share of the encoder's MLP channels to remove.
+        protected_blocks: how many of the last blocks are left whole.
+        recovery_steps: optimiser steps of each recovery.
+        recovery_rate: learning rate of recovery.
+    """
+
+    pair: Literal["trained", "vit_b"]
+    image_size: Annotated[int, Field(ge=64)]
+    training_images: Annotated[int, Field(ge=0)]
+    reference_steps: Annotated[int, Field(ge=0)]
+    adaptation_steps: Annotated[int, Field(ge=0)]
+    adaptation_seeds: Count
+    box_jitter: Annotated[int, Field(ge=0)]
+    calibration_images: Count
+    test_images: Count
+    head_budget: Share
+    mlp_budget: Share
+    protected_blocks: Annotated[int, Field(ge=0)]
+    recovery_steps: Count
+    recovery_rate: Annotated[float, Field(gt=0.0)]
+
+    def check_pair(self, checkpoint: str, reference: str) -> None:
+        """Raise ValueError when a checkpoint of the pair was needed and not given, or given and not needed."""
+        files = {"checkpoint": (checkpoint, "medsam_vit_b.pth"), "reference": (reference, "sam_vit_b_01ec64.pth")}
+        for parameter, (path, name) in files.items():
+            if self.pair == "vit_b" and not path:
+                raise ValueError(
+                    f"this profile prunes MedSAM ViT-B against SAM ViT-B, and needs the weights of both. Give the path "
+                    f"of {name}: -p {parameter} PATH."
+                )
+            if self.pair == "trained" and path:
+                raise ValueError(
+                    f"this profile trains its own pair, which takes no {parameter}. Leave it empty, or use profile "
+                    "'paper'."
+                )
+
+
+class Compensation(Settings):
+    """Compensated pruning of the segmentation model.
+
+    Attributes:
+        budgets: shares of the encoder's parameters that are removed, smallest first.
+        calibration_images: pictures in a calibration set.
+        calibration_sets: sets drawn independently.
+        fewer_images: smaller calibration sets that are tried at the largest budget.
+        test_images: other pictures, for the scores.
+    """
+
+    budgets: Annotated[tuple[Share, ...], Field(min_length=2)]
+    calibration_images: Count
+    calibration_sets: Count
+    fewer_images: tuple[Count, ...]
+    test_images: Count
+
+
 class Profile(Settings):
     """Everything a notebook needs to know about how much to run."""
 
@@ -81,6 +151,8 @@ class Profile(Settings):
     purpose: str
     segmentation: Segmentation
     leverage: Leverage
+    pruning: Pruning
+    compensation: Compensation
 
 
 def profile_names() -> list[str]:

@@ -29,6 +29,16 @@ class PruningMasks:
         blocks = encoder_blocks(encoder)
         return cls(tuple(torch.ones(b.heads) for b in blocks), tuple(torch.ones(b.channels) for b in blocks))
 
+    @property
+    def quotas(self) -> tuple[list[int], list[int]]:
+        """How many heads and how many channels each block loses: gates that are exactly 0.
+
+        >>> PruningMasks((torch.tensor([0.0, 1.0]),), (torch.zeros(3),)).quotas
+        ([1], [3])
+        """
+        counts = [[int((mask == 0).sum()) for mask in masks] for masks in (self.heads, self.channels)]
+        return counts[0], counts[1]
+
     def weakened(self, gate: float) -> "PruningMasks":
         """The same groups, removed only to the share `gate` in [0, 1]: m becomes 1 − gate (1 − m).
 

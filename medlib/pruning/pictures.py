@@ -19,6 +19,9 @@ class Pictures:
         images: N uint8 arrays (H, W, 3).
         boxes: (N, 4) XYXY in pixels.
 
+    Attributes:
+        key: what identifies the pictures, for a store.
+
     Raises:
         ValueError: images or boxes that cannot be used.
     """
@@ -28,6 +31,7 @@ class Pictures:
         self._segmenter = segmenter
         self._sizes = [validate_image(image).shape[:2] for image in images]
         self._prompts = segmenter.boxes(images, boxes)
+        self.key = {"images": list(images), "boxes": boxes}
         stages = EncoderStages(segmenter.encoder)
         self._stems = [stages.stem(segmenter.inputs([image])) for image in images]
 
