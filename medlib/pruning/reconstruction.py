@@ -26,19 +26,21 @@ class ReconstructionCurves:
     Attributes:
         heads: one curve a block, of its output projection.
         channels: one curve a block, of its second MLP map.
+        layout: the blocks.
+        parameters: of the whole encoder.
     """
 
     heads: tuple[RemovalCurve, ...]
     channels: tuple[RemovalCurve, ...]
-    _layout: list[Block]
-    _parameters: int
+    layout: list[Block]
+    parameters: int
 
     def select(self, budget: float) -> PruningMasks:
         """Masks that remove a share `budget` of the encoder's parameters; see `select_by_reconstruction`."""
-        sites = _sites(self._layout)
-        _check_budget(sites, budget, self._parameters)
+        sites = _sites(self.layout)
+        _check_budget(sites, budget, self.parameters)
         curves = [curve for pair in zip(self.heads, self.channels, strict=True) for curve in pair]
-        counts = _cheapest(curves, sites, budget * self._parameters)
+        counts = _cheapest(curves, sites, budget * self.parameters)
         gates = [torch.ones(site.groups) for site in sites]
         for gate, curve, count in zip(gates, curves, counts, strict=True):
             gate[curve.order[:count]] = 0

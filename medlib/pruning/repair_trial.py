@@ -17,7 +17,7 @@ from medlib.pruning.masks import PruningMasks, masked
 from medlib.pruning.moments import Moments
 from medlib.pruning.pictures import Pictures
 from medlib.pruning.reconstruction import ReconstructionCurves, reconstruction_curves
-from medlib.pruning.removal_curve import removal_curve
+from medlib.pruning.removal_curve import RemovalCurve, removal_curve
 from medlib.pruning.stages import EncoderStages
 from medlib.store import ArtefactStore
 
@@ -30,14 +30,14 @@ _WORKERS = (
 class RepairTrial:
     """Prune and repair one segmenter with one calibration set, for any number of budgets (ours).
 
-    Masks and logits are kept in the store by content, so a second run computes neither.
+    Curves and logits are kept in the store by content, so a second run computes neither.
 
     Args:
         model: the dense segmenter; it is left as it was.
         pictures: what the repaired models are shown.
         calibration: (N, 3, S, S) encoder inputs; see `compensate`.
-        store: where masks and logits are kept.
-        token_weights: (N, h, w) for `select_by_reconstruction` and `compensate`; None counts all places alike.
+        store: where curves and logits are kept.
+        token_weights: (N, h, w) for curves and compensation; None counts all places alike.
     """
 
     def __init__(
@@ -57,17 +57,27 @@ class RepairTrial:
             "token weights": token_weights,
         }
 
-    def select(self, budget: float) -> PruningMasks:
-        """The masks of `select_by_reconstruction` for this share of the encoder's parameters."""
+    @cached_property
+    def curves(self) -> ReconstructionCurves:
+        """What removing groups would cost, on the calibration pictures; see `reconstruction_curves`."""
 
         def compute() -> dict[str, Tensor]:
-            masks = self._curves.select(budget)
-            heads = {f"heads {b}": gates for b, gates in enumerate(masks.heads)}
-            return heads | {f"channels {b}": gates for b, gates in enumerate(masks.channels)}
+            curves = reconstruction_curves(self._model.encoder, self._calibration, self._token_weights)
+            kinds = {"heads": curves.heads, "channels": curves.channels}
+            return {
+                f"{kind} {b} {name}": tensor
+                for kind, row in kinds.items()
+                for b, curve in enumerate(row)
+                for name, tensor in vars(curve).items()
+            }
 
-        kept = self._fetch("reconstruction-masks", {"budget": budget}, compute)
-        blocks = range(len(encoder_blocks(self._model.encoder)))
-        return PruningMasks(tuple(kept[f"heads {b}"] for b in blocks), tuple(kept[f"channels {b}"] for b in blocks))
+        kept, blocks = self._fetch("reconstruction-curves", {}, compute), encoder_blocks(self._model.encoder)
+        heads, channels = (
+            tuple(RemovalCurve(kept[f"{kind} {b} order"], kept[f"{kind} {b} error"]) for b in range(len(blocks)))
+            for kind in ("heads", "channels")
+        )
+        parameters = sum(parameter.numel() for parameter in self._model.encoder.parameters())
+        return ReconstructionCurves(heads, channels, blocks, parameters)
 
     def logits(self, masks: PruningMasks, repair: Literal["none"] | Repair) -> list[np.ndarray]:
         """Logits of the pruned model on the pictures, float32 (H, W) each.
@@ -87,10 +97,6 @@ class RepairTrial:
     def repaired(self, masks: PruningMasks, repair: Literal["none"] | Repair) -> nn.Module:
         """The encoder behind `logits`, still of full size."""
         return self._model.encoder if repair == "none" else self._compensator.solve(masks, repair)
-
-    @cached_property
-    def _curves(self) -> ReconstructionCurves:
-        return reconstruction_curves(self._model.encoder, self._calibration, self._token_weights)
 
     @cached_property
     def _compensator(self) -> Compensator:
