@@ -23,6 +23,8 @@ NOTEBOOKS = sorted(path.stem for path in Path("notebooks").glob("[0-9][0-9]_*.py
 ARTEFACTS = {
     "01_dice_and_boundaries": ["segmenter"],
     "02_boundary_leverage": ["segmenter"],
+    "03_dual_intervention": ["pair"],
+    "04_medcore_cascade": ["pair"],
 }
 BOOK_SOURCES = [
     path.as_posix()

@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(command=_run)
 
     prepare = commands.add_parser("prepare", help="train or verify a model that notebooks need")
-    prepare.add_argument("artefact", choices=["segmenter"])
+    prepare.add_argument("artefact", choices=["segmenter", "pair"])
     prepare.add_argument("--profile", default="laptop")
     prepare.add_argument("--output", type=Path, required=True, help="the manifest (.json) to write when it is ready")
     prepare.set_defaults(command=_prepare)
@@ -72,9 +72,10 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _prepare(options: argparse.Namespace) -> int:
-    from medlib.models import prepare_segmenter
+    from medlib.models import prepare_pair, prepare_segmenter
 
-    manifest = prepare_segmenter(load_profile(options.profile).segmentation)
+    profile = load_profile(options.profile)
+    manifest = prepare_pair(profile.pruning) if options.artefact == "pair" else prepare_segmenter(profile.segmentation)
     write_atomically(options.output, json.dumps(manifest, indent=1) + "\n")
     return 0
 

@@ -38,6 +38,7 @@ PARAMETERS: dict[str, Parameter] = {
     "seed": Parameter(int, "seed of every random generator of the run", _check_seed),
     "polyps": Parameter(str, "your images: a MedSegBench .npz file, or a folder with images/ and masks/", _check_path),
     "checkpoint": Parameter(str, "your ViT-B checkpoint (SAM or MedSAM) for profiles that need one", _check_path),
+    "reference": Parameter(str, "the SAM ViT-B checkpoint that your MedSAM was adapted from, likewise", _check_path),
 }
 
 
@@ -65,8 +66,11 @@ def check_parameters(given: Mapping[str, Any], declared: list[str]) -> None:
             )
         parameter.check(value)
     if "profile" in given:
-        settings = load_profile(given["profile"]).segmentation
+        profile = load_profile(given["profile"])
+        checkpoint = given.get("checkpoint", "")
         if "polyps" in declared:
-            settings.check_polyps(given.get("polyps", ""))
+            profile.segmentation.check_polyps(given.get("polyps", ""))
         if "checkpoint" in declared:
-            settings.check_checkpoint(given.get("checkpoint", ""))
+            profile.segmentation.check_checkpoint(checkpoint)
+        if "reference" in declared:
+            profile.pruning.check_pair(checkpoint, given.get("reference", ""))

@@ -1,5 +1,6 @@
 """The command: exit statuses, and messages without a stack trace."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -42,6 +43,12 @@ def test_unknown_profile_of_a_model(failing, tmp_path: Path):
     manifest = tmp_path / "m.json"
     assert "unknown profile 'big'" in failing("prepare", "segmenter", "--profile", "big", "--output", str(manifest))
     assert not manifest.exists()
+
+
+def test_preparing_the_pair_of_checkpoints_writes_its_manifest(tmp_path: Path):
+    manifest = tmp_path / "pair.json"
+    assert cli.main(["prepare", "pair", "--profile", "paper", "--output", str(manifest)]) == 0
+    assert json.loads(manifest.read_text()) == {"pair": "vit_b", "weights": "the reader's checkpoints"}
 
 
 def test_unknown_notebook(failing, tmp_path: Path):

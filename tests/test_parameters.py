@@ -35,11 +35,31 @@ def test_home_is_understood(monkeypatch, tmp_path: Path):
         ("polyps", 3, TypeError, r"parameter polyps is 3 \(int\), but must be str: your images"),
         ("polyps", "nowhere.npz", FileNotFoundError, "nowhere.npz does not exist. Give the path .* or leave it empty"),
         ("checkpoint", "nowhere.pth", FileNotFoundError, "nowhere.pth does not exist"),
+        ("reference", "nowhere.pth", FileNotFoundError, "nowhere.pth does not exist"),
     ],
 )
 def test_bad_parameters(name: str, value: object, error: type[Exception], message: str):
     with pytest.raises(error, match=message):
         check_parameters({name: value}, ALL)
+
+
+@pytest.mark.parametrize(
+    ("declared", "given", "message"),
+    [
+        (["polyps"], {}, "-p polyps PATH"),
+        (["checkpoint"], {}, "-p checkpoint PATH"),
+        (["checkpoint", "reference"], {"checkpoint": "."}, "-p reference PATH"),
+    ],
+)
+def test_what_the_paper_profile_needs(declared: list[str], given: dict[str, str], message: str):
+    with pytest.raises(ValueError, match=message):
+        check_parameters({"profile": "paper", **given}, ["profile", *declared])
+    check_parameters({"profile": "laptop"}, ["profile", *declared])
+
+
+def test_a_reference_where_none_is_used(tmp_path: Path):
+    with pytest.raises(ValueError, match="trains its own pair, which takes no reference"):
+        check_parameters({"profile": "laptop", "reference": str(tmp_path)}, ALL)
 
 
 def test_a_known_name_that_this_notebook_does_not_take():

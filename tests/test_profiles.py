@@ -40,6 +40,14 @@ def test_only_a_model_that_is_trained_here_has_training_steps():
         assert (settings.training_steps > 0) == (settings.model == "tiny_sam"), name
 
 
+def test_only_a_pair_that_is_trained_here_has_training_steps():
+    for name in profile_names():
+        settings = load_profile(name).pruning
+        trained = settings.pair == "trained"
+        steps = (settings.training_images, settings.reference_steps, settings.adaptation_steps)
+        assert [count > 0 for count in steps] == [trained] * 3, name
+
+
 def test_gates_are_largest_first():
     for name in profile_names():
         gates = load_profile(name).leverage.gates

@@ -108,6 +108,21 @@ def displacements(before: ArrayLike, after: ArrayLike, max_distance: float = 10.
     return _displacement(contour, _first_order(old, new, contour)), _displacement(contour, measured)
 
 
+def contour_change(before: ArrayLike, after: ArrayLike) -> float:
+    """Mean ``|Δz|`` along the zero contour of `before`, in logits: what a displacement is made of (ours).
+
+    Args:
+        before: As `predicted_displacement`.
+        after: As `predicted_displacement`.
+
+    Raises:
+        TypeError: As `predicted_displacement`.
+        ValueError: As `predicted_displacement`.
+    """
+    predicted = predicted_displacement(before, after)
+    return float(np.abs(predicted.pixels * predicted.slopes).mean())
+
+
 def _check_max_distance(max_distance: float) -> None:
     if not 0 < max_distance < np.inf:
         raise ValueError(

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
-from tqdm import tqdm
 
+from medlib.data.phantom_series import phantom, phantoms
 from medlib.data.polyp_outline import PolypOutline, frame_coordinates, polyp_outline
 from medlib.data.segmentation import SegmentationSample, SegmentationSet
 from medlib.data.smooth_noise import smooth_noise
@@ -53,12 +53,7 @@ def polyp_phantom(seed: int, size: int = 256, index: int = 0) -> SegmentationSam
     >>> sample.image.shape, sample.mask.dtype.name
     ((64, 64, 3), 'bool')
     """
-    _check_request(seed, size, index)
-    children = np.random.SeedSequence(seed, spawn_key=(index,)).spawn(len(_PARTS))
-    draw = {part: np.random.default_rng(child) for part, child in zip(_PARTS, children, strict=True)}
-    outline = polyp_outline(size, draw["outline"])
-    image = _render(outline, size, draw)
-    return SegmentationSample(name=f"polyp-{seed}-{index:04d}", image=image, mask=outline.mask)
+    return phantom("polyp", _draw, seed, size, index)
 
 
 def polyp_phantoms(count: int, size: int = 256, seed: int = 0, progress: bool = False) -> SegmentationSet:
@@ -70,18 +65,13 @@ def polyp_phantoms(count: int, size: int = 256, seed: int = 0, progress: bool = 
         seed: names the series, 0 or above.
         progress: show a progress bar.
     """
-    if count < 1:
-        raise ValueError(f"count is {count}; ask for at least 1 phantom.")
-    samples = [polyp_phantom(seed, size, i) for i in tqdm(range(count), "polyp phantoms", disable=not progress)]
-    return SegmentationSet.from_samples(samples, source=f"polyp phantoms, seed {seed}")
+    return phantoms("polyp", _draw, count, size, seed, progress)
 
 
-def _check_request(seed: int, size: int, index: int) -> None:
-    if not 64 <= size <= 1024:
-        raise ValueError(f"size is {size}; polyp phantoms are drawn from 64 to 1024 pixels a side.")
-    for name, value in (("seed", seed), ("index", index)):
-        if value < 0:
-            raise ValueError(f"{name} is {value}; use 0 or a positive integer.")
+def _draw(seeds: np.random.SeedSequence, size: int) -> tuple[np.ndarray, np.ndarray]:
+    draw = {part: np.random.default_rng(child) for part, child in zip(_PARTS, seeds.spawn(len(_PARTS)), strict=True)}
+    outline = polyp_outline(size, draw["outline"])
+    return _render(outline, size, draw), outline.mask
 
 
 def _render(outline: PolypOutline, size: int, draw: dict[str, np.random.Generator]) -> np.ndarray:

@@ -52,7 +52,7 @@ def sam_vit_b(checkpoint: Path | None = None, medical: bool = False, seed: int =
 
 
 def tiny_sam(
-    size: int = 128, patch: int = 8, width: int = 96, depth: int = 4, heads: int = 4, seed: int = 0
+    size: int = 128, patch: int = 8, width: int = 96, depth: int = 4, heads: int = 4, neck: int = 64, seed: int = 0
 ) -> Segmenter:
     """A ViT-SAM small enough to train on two cores, built from segment_anything's own classes, randomly initialised.
 
@@ -62,13 +62,15 @@ def tiny_sam(
         width: channels of the encoder, a multiple of `heads`.
         depth: encoder blocks.
         heads: attention heads of a block.
+        neck: channels of the embedding that the decoder reads, a multiple of 8.
         seed: of the random weights.
     """
-    if size % patch or width % heads:
+    if size % patch or width % heads or neck % 8:
         raise ValueError(
-            f"size {size} must be a multiple of patch {patch}, and width {width} of heads {heads}. Change one of each."
+            f"size {size} must be a multiple of patch {patch}, width {width} of heads {heads}, and neck {neck} of 8. "
+            "Change what does not fit."
         )
-    neck, grid = 64, (size // patch, size // patch)
+    grid = (size // patch, size // patch)
     with _seeded(seed):
         encoder = ImageEncoderViT(
             img_size=size, patch_size=patch, embed_dim=width, depth=depth, num_heads=heads, mlp_ratio=4.0,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from medlib.data import boxes, polyp_outline, polyp_phantoms, polyps, smooth_noise
+from medlib.data import boxes, phantom_series, polyp_outline, polyp_phantoms, polyps, smooth_noise
 from medlib.models import family, preprocessing, segmenter, training
 from medlib.models.segmenter import Segmenter
 from medlib.models.training import train_segmenter
@@ -53,6 +53,7 @@ def _trained_tiny_sam(settings: Segmentation, store: ArtefactStore) -> Segmenter
         segmenter,
         training,
         boxes,
+        phantom_series,
         polyps,
         polyp_outline,
         smooth_noise,

@@ -21,9 +21,10 @@ def train_segmenter(
     learning_rate: float = 1e-3,
     batch: int = 4,
     box_jitter: int = 3,
+    freeze_prompts: bool = False,
     progress: bool = False,
 ) -> Segmenter:
-    """Train all weights of a copy of the segmenter with 2·BCE + Dice loss on its low-resolution logits.
+    """Train a copy of the segmenter with 2·BCE + Dice loss on its low-resolution logits.
 
     AdamW (weight decay .01), 20 warm-up steps, cosine decay, gradient norm clipped at 1; boxes are jittered anew at
     every step.
@@ -36,6 +37,7 @@ def train_segmenter(
         learning_rate: peak learning rate.
         batch: images a step.
         box_jitter: largest shift of each side of a box, in image pixels.
+        freeze_prompts: keep the prompt encoder as it is, as MedSAM's training does.
         progress: show a bar on stderr.
 
     Returns:
@@ -47,7 +49,9 @@ def train_segmenter(
     trained = Segmenter(segmenter.name, copy.deepcopy(segmenter.network), segmenter.preprocessing)
     network, inputs = trained.network.train(), trained.inputs(samples.images)
     masks = torch.stack([trained.preprocessing.mask(mask) for mask in samples.masks]).to(trained.device)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=0.01)
+    frozen = set(network.prompt_encoder.parameters()) if freeze_prompts else set()
+    trainable = [parameter for parameter in network.parameters() if parameter not in frozen]
+    optimiser = torch.optim.AdamW(trainable, lr=learning_rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _warm_cosine(step, steps))
     for step in tqdm(range(steps), desc=f"training {trained.name}", disable=not progress):
         chosen = generator.choice(len(samples), size=min(batch, len(samples)), replace=False)
@@ -60,7 +64,7 @@ def train_segmenter(
             raise FloatingPointError(f"the loss is {loss.item()} at step {step}. Lower the learning rate.")
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(trainable, 1.0)
         optimiser.step()
         schedule.step()
     network.eval()

@@ -10,6 +10,7 @@ from medlib.files import read_yaml
 FOLDER = Path(__file__).resolve().parent
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
+Budget = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class Settings(BaseModel):
@@ -88,6 +89,8 @@ class Pruning(Settings):
         box_jitter: largest shift of each side of a box in pixels, in training and test.
         calibration_images: images of each dataset that scores and recovery see.
         test_images: other images of each dataset, for the scores.
+        removal_images: images on which the segmentation model loses every head in turn, and as many others for its
+            scores.
         head_budget: share of the encoder's heads to remove.
         mlp_budget: share of the encoder's MLP channels to remove.
         protected_blocks: how many of the last blocks are left whole.
@@ -104,6 +107,7 @@ class Pruning(Settings):
     box_jitter: Annotated[int, Field(ge=0)]
     calibration_images: Count
     test_images: Count
+    removal_images: Count
     head_budget: Share
     mlp_budget: Share
     protected_blocks: Annotated[int, Field(ge=0)]
@@ -144,6 +148,31 @@ class Compensation(Settings):
     test_images: Count
 
 
+class Fragility(Settings):
+    """The grid of budgets on which head steps are compared with MLP steps.
+
+    Attributes:
+        images: number of images that every model of the grid segments.
+        calibration_images: number of other images that the scores see.
+        head_budgets: shares of the encoder's heads to remove, increasing.
+        channel_budgets: shares of its MLP channels, increasing.
+        channel_stride: levels of the grid that an MLP step spans; it makes MLP steps as much larger than head steps as
+            they are in the published sweep.
+        rule: how a budget is shared out over the blocks.
+        protected_blocks: how many of the last blocks are left whole.
+        box_jitter: largest shift of each side of a box in pixels, where jittered boxes are compared with exact ones.
+    """
+
+    images: Count
+    calibration_images: Count
+    head_budgets: tuple[Budget, ...]
+    channel_budgets: tuple[Budget, ...]
+    channel_stride: Count
+    rule: Literal["waterfill", "authors", "uniform"]
+    protected_blocks: Annotated[int, Field(ge=0)]
+    box_jitter: Count
+
+
 class Profile(Settings):
     """Everything a notebook needs to know about how much to run."""
 
@@ -151,6 +180,7 @@ class Profile(Settings):
     purpose: str
     segmentation: Segmentation
     leverage: Leverage
+    fragility: Fragility
     pruning: Pruning
     compensation: Compensation
 

@@ -31,12 +31,13 @@ def compensate(
     Front to back, every map that writes to the residual stream is solved anew on the calibration pictures. With x what
     the map reads in the pruned encoder, s the pruned stream it writes to and t the dense stream after it,
 
-        "reconstruct":  min over W_K, b of  Σ ‖W_K x_K + b − (t − s)‖² + r ‖W_K − W_K⁰‖²,   r = ridge · mean Σ_ii
+        "reconstruct":  min over W_K, b of  E ‖W_K x_K + b − (t − s)‖² + r ‖W_K − W_K⁰‖²,   r = ridge · mean Var x_K
         "fold":         b ← b + W_S E[x_S]
 
-    with K the kept inputs, S the removed ones and W⁰ the dense weights. Reconstruction therefore also takes back the
-    error that arrives from earlier blocks. Reconstructing kept weights is the idea of Zenodo 20131680 and of optimal
-    brain surgeon; the residual-stream target is ours. `Compensator` does the same for many masks.
+    with E the mean over all tokens, K the kept inputs, S the removed ones and W⁰ the dense weights. Reconstruction
+    therefore also takes back the error that arrives from earlier blocks. Reconstructing kept weights is the idea of
+    Zenodo 20131680 and of optimal brain surgeon; the residual-stream target is ours. `Compensator` does the same for
+    many masks.
 
     Args:
         encoder: the dense encoder; it is left as it was.
@@ -93,13 +94,13 @@ class Compensator:
         pruned, streams = EncoderStages(copy.deepcopy(self._encoder)), list(self._stems)
         for number, block in enumerate(tqdm(self._dense.layout, desc="compensating", disable=not progress)):
             halves = pruned.blocks[number]
-            kept_heads = masks.heads[number].repeat_interleave(block.head_dim) > 0
+            kept_heads = masks.heads[number].cpu().repeat_interleave(block.head_dim) > 0
             read = [halves.heads(stream) for stream in streams]
             self._solve_map(halves.projection, read, streams, 2 * number, kept_heads, method, ridge)
             streams = [halves.between(s + halves.projection(x)) for s, x in zip(streams, read, strict=True)]
             read = [halves.channels(stream) for stream in streams]
             self._solve_map(
-                halves.contraction, read, streams, 2 * number + 1, masks.channels[number] > 0, method, ridge
+                halves.contraction, read, streams, 2 * number + 1, masks.channels[number].cpu() > 0, method, ridge
             )
             streams = [pruned.bridge(number, s + halves.contraction(x)) for s, x in zip(streams, read, strict=True)]
         return pruned.encoder.train(self._training)

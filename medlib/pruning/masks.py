@@ -1,6 +1,6 @@
 """Masks that switch groups off, wholly or in part, without touching a weight."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -28,6 +28,23 @@ class PruningMasks:
         """Masks that remove nothing from this encoder."""
         blocks = encoder_blocks(encoder)
         return cls(tuple(torch.ones(b.heads) for b in blocks), tuple(torch.ones(b.channels) for b in blocks))
+
+    @classmethod
+    def of_quotas(cls, encoder: nn.Module, heads: Sequence[int], channels: Sequence[int]) -> "PruningMasks":
+        """Masks that remove the first so many heads and channels of each block: enough to count what is left.
+
+        Raises:
+            ValueError: there is not one quota a block, or a quota is negative or above what the block has.
+        """
+        masks = cls.keep_all(encoder)
+        for kind, gates, quotas in (("head", masks.heads, heads), ("channel", masks.channels, channels)):
+            if len(quotas) != len(gates):
+                raise ValueError(f"{len(quotas)} {kind} quotas for {len(gates)} blocks. Give one quota a block.")
+            for number, (gate, quota) in enumerate(zip(gates, quotas, strict=True)):
+                if not 0 <= quota <= len(gate):
+                    raise ValueError(f"block {number} has {len(gate)} {kind}s, not {quota} to remove. Ask for fewer.")
+                gate[:quota] = 0
+        return masks
 
     @property
     def quotas(self) -> tuple[list[int], list[int]]:

@@ -16,6 +16,7 @@ class Moments:
     def __init__(self, inputs: int, targets: int = 0) -> None:
         self._products = torch.zeros(inputs + 1, inputs + 1 + targets, dtype=torch.float64)
         self._inputs = inputs
+        self._origin: Tensor | None = None
 
     def add(self, inputs: Tensor, targets: Tensor | None = None, weights: Tensor | None = None) -> None:
         """Count one picture's tokens.
@@ -25,7 +26,10 @@ class Moments:
             targets: (N, H, W, c), or None when there are none.
             weights: (N, H, W) non-negative weight of each token; all 1 when None.
         """
-        left = functional.pad(inputs, (0, 1), value=1.0).flatten(0, 2)
+        tokens = inputs.flatten(0, 2)
+        if self._origin is None:
+            self._origin = tokens.mean(0)  # products of numbers far from their mean would drown the covariance
+        left = functional.pad(tokens - self._origin, (0, 1), value=1.0)
         right = left if targets is None else torch.cat([left, targets.flatten(0, 2)], dim=1)
         weighted = left if weights is None else left * weights.flatten()[:, None]
         self._products += (weighted.T @ right).double().cpu()
@@ -33,7 +37,7 @@ class Moments:
     @property
     def mean(self) -> Tensor:
         """E[x], float64 (d,)."""
-        return self._normalised()[-1, : self._inputs]
+        return self._origin.double().cpu() + self._normalised()[-1, : self._inputs]
 
     @property
     def target_mean(self) -> Tensor:
@@ -43,12 +47,14 @@ class Moments:
     @property
     def covariance(self) -> Tensor:
         """Cov[x, x], float64 (d, d)."""
-        return self._normalised()[:-1, : self._inputs] - torch.outer(self.mean, self.mean)
+        products = self._normalised()[:, : self._inputs]
+        return products[:-1] - torch.outer(products[-1], products[-1])
 
     @property
     def target_covariance(self) -> Tensor:
         """Cov[x, y], float64 (d, c)."""
-        return self._normalised()[:-1, self._inputs + 1 :] - torch.outer(self.mean, self.target_mean)
+        products = self._normalised()
+        return products[:-1, self._inputs + 1 :] - torch.outer(products[-1, : self._inputs], self.target_mean)
 
     def _normalised(self) -> Tensor:
         return self._products / self._products[-1, self._inputs]

@@ -13,7 +13,8 @@ class RemovalCurve:
     Attributes:
         order: (groups − kept,) the groups, the first to go first.
         error: (groups − kept,) what is lost when the groups up to this one are gone and the kept weights are re-solved,
-            as a share of the variance of what the map writes; never decreasing.
+            as a share of the variance of what the map writes (both with the ridge); never decreasing, at most 1. Groups
+            that go in one round share its price in proportion to their own.
     """
 
     order: Tensor
@@ -41,11 +42,14 @@ def removal_curve(
         rounds: single inputs go in about this many rounds, several at a time; larger groups go one by one.
     """
     groups = covariance.shape[0] // group_size
-    inverse = torch.linalg.inv(regularised(covariance, ridge))
+    covariance = regularised(covariance, ridge)
+    inverse = torch.linalg.inv(covariance)
     weight, alive = weight.detach().double().cpu(), torch.arange(groups)
-    written = ((weight @ covariance) * weight).sum().clamp_min(torch.finfo(torch.float64).tiny)
+    tiny = torch.finfo(torch.float64).tiny
+    written = ((weight @ covariance) * weight).sum().clamp_min(tiny)
     at_once = max(1, groups // rounds) if group_size == 1 else 1
-    order, error, lost = [], [], torch.zeros((), dtype=torch.float64)
+    lost = torch.zeros((), dtype=torch.float64)
+    order, error = [alive[:0]], [lost[None][:0]]
     while len(alive) > keep:
         costs = _costs(weight, inverse, group_size)
         low = torch.argsort(costs, stable=True)[: min(at_once, len(alive) - keep)]
@@ -55,7 +59,7 @@ def removal_curve(
         update, elimination = solved[:, : len(weight)], solved[:, len(weight) :][:, stays]
         cost = (update.T * weight[:, gone]).sum()
         order.append(alive[low])
-        error.append(lost + cost * costs[low].cumsum(0) / costs[low].sum())
+        error.append(lost + cost * costs[low].cumsum(0) / costs[low].sum().clamp_min(tiny))
         lost = lost + cost
         weight = weight[:, stays] - update.T @ inverse[gone][:, stays]
         inverse = inverse[stays][:, stays] - inverse[stays][:, gone] @ elimination
@@ -64,8 +68,9 @@ def removal_curve(
 
 
 def regularised(covariance: Tensor, ridge: float) -> Tensor:
-    """Σ + r I, with r the share `ridge` of the mean of Σ's diagonal."""
-    return covariance + ridge * covariance.diagonal().mean() * torch.eye(len(covariance), dtype=covariance.dtype)
+    """Σ + r I, with r the share `ridge` of the mean of Σ's diagonal, which counts as at least a float32 rounding."""
+    variance = covariance.diagonal().mean().clamp_min(torch.finfo(torch.float32).eps)  # inputs that never vary
+    return covariance + ridge * variance * torch.eye(len(covariance), dtype=covariance.dtype)
 
 
 def _costs(weight: Tensor, inverse: Tensor, size: int) -> Tensor:

@@ -34,12 +34,12 @@ class BlockStages:
         module = self._module
         height, width = stream.shape[1:3]
         tokens = module.norm1(stream) if self._sam else stream  # TinyViT's attention normalises by itself
-        side = module.window_size or max(height, width)
-        windows, padded = window_partition(tokens, side) if module.window_size else (tokens, (height, width))
+        side = module.window_size  # 0 in SAM's global blocks
+        windows, padded = window_partition(tokens, side) if side else (tokens, (height, width))
         with _reading(self.projection):
             heads = module.attn(windows if self._sam else windows.flatten(1, 2))
         heads = heads.reshape(*windows.shape[:3], -1)
-        return window_unpartition(heads, side, padded, (height, width)) if module.window_size else heads
+        return window_unpartition(heads, side, padded, (height, width)) if side else heads
 
     def between(self, stream: Tensor) -> Tensor:
         """The stream after what stands between the halves: a depthwise convolution in TinyViT, nothing in SAM."""
@@ -58,7 +58,7 @@ class BlockStages:
 class EncoderStages:
     """An encoder of the SAM family as stem, blocks, bridges and neck.
 
-    Running them in turn gives what the encoder gives:
+    Running them in turn gives what the encoder gives in evaluation mode:
 
         stream = stem(inputs);  for b, block: stream = bridge(b, halves of the block);  neck(stream)
 

@@ -5,7 +5,13 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from medlib.boundary import compare_displacements, fitted_order, measured_displacement, predicted_displacement
+from medlib.boundary import (
+    compare_displacements,
+    contour_change,
+    fitted_order,
+    measured_displacement,
+    predicted_displacement,
+)
 
 ROW, COLUMN = np.mgrid[:128, :128].astype(float)
 
@@ -165,3 +171,11 @@ def test_fields_without_a_usable_contour_are_refused(function, before, after, er
 def test_an_impossible_search_distance_is_refused(distance):
     with pytest.raises(ValueError, match="how many pixels to look"):
         measured_displacement(disc_logits(40), disc_logits(39), max_distance=distance)
+
+
+def test_the_change_on_the_contour_of_a_constant_shift_is_the_shift():
+    y, x = np.mgrid[:48, :48] - 23.5
+    disc = 12.0 - np.hypot(x, y)
+    assert contour_change(disc, disc - 0.7) == pytest.approx(0.7, abs=1e-9)
+    elsewhere = np.where(np.hypot(x, y) < 5, 3.0, 0.0)
+    assert contour_change(disc, disc + elsewhere) == pytest.approx(0.0, abs=1e-3)

@@ -1,0 +1,33 @@
+"""The two scores of an adapted model against the one it came from, on several data sets."""
+
+from collections.abc import Sequence
+
+from medlib.data import SegmentationSet
+from medlib.models import Segmenter
+from medlib.pruning.fisher import boundary_fisher, cross_fisher
+from medlib.pruning.scores import GroupScores, group_scores
+
+
+def pair_scores(
+    adapted: Segmenter, reference: Segmenter, samples: Sequence[SegmentationSet], boundary_weight: float = 3.0
+) -> list[GroupScores]:
+    """Zeroing and resetting scores, one entry a data set (MedCore).
+
+    The Fisher information of the adapted model is measured on each data set, that of the reference on all of them
+    together.
+
+    Args:
+        adapted: the segmenter to prune; it comes back as it was.
+        reference: the segmenter that it was adapted from; likewise.
+        samples: one set a dataset, images with masks, none of them empty.
+        boundary_weight: see `boundary_fisher`.
+
+    Raises:
+        ValueError: see `boundary_fisher` and `group_scores`.
+    """
+    pooled = SegmentationSet.from_samples([sample for some in samples for sample in some], "all data sets")
+    before = boundary_fisher(reference, pooled, boundary_weight)
+    fishers = [boundary_fisher(adapted, some, boundary_weight) for some in samples]
+    return [
+        group_scores(adapted.encoder, reference.encoder, fisher, cross_fisher(fisher, before)) for fisher in fishers
+    ]
