@@ -23,8 +23,10 @@ NOTEBOOKS = sorted(path.stem for path in Path("notebooks").glob("[0-9][0-9]_*.py
 ARTEFACTS = {
     "01_dice_and_boundaries": ["segmenter"],
     "02_boundary_leverage": ["segmenter"],
-    "03_dual_intervention": ["pair"],
+    "03_dual_intervention": ["pair", "segmenter"],
     "04_medcore_cascade": ["pair"],
+    "05_head_fragility": ["segmenter"],
+    "14_compensated_pruning": ["segmenter"],
 }
 BOOK_SOURCES = [
     path.as_posix()

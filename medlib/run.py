@@ -13,7 +13,7 @@ import torch
 
 from medlib import ledger
 from medlib.device import pick_device
-from medlib.intervals import bootstrap_interval
+from medlib.intervals import bootstrap_interval, clustered_interval
 from medlib.parameters import PARAMETERS, check_parameters
 from medlib.paths import claims_file
 from medlib.profiles import Profile, load_profile
@@ -48,6 +48,14 @@ class Run:
         """Record the mean of one value an image (or seed, or field), with its bootstrap interval and their number."""
         interval = bootstrap_interval(np.mean, values, generator=self.generator(claim_id))
         return ledger.record(claim_id, float(np.mean(values)), interval, n=len(values), note=note)
+
+    def record_clustered(
+        self, claim_id: str, clusters: Sequence[Sequence[float]], note: str = ""
+    ) -> ledger.Measurement:
+        """Record the mean of values that belong to clusters (trained models, say); see `clustered_interval`."""
+        value = float(np.mean([np.mean(cluster) for cluster in clusters]))
+        interval = clustered_interval(clusters, self.generator(claim_id))
+        return ledger.record(claim_id, value, interval, n=sum(len(cluster) for cluster in clusters), note=note)
 
     def verdicts(self) -> "Verdicts":
         """What this notebook measured so far, judged; shown as a table. Closes the notebook's results file."""

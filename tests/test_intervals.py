@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medlib.intervals import bootstrap_interval
+from medlib.intervals import bootstrap_interval, clustered_interval
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
@@ -80,3 +80,29 @@ def test_a_few_undefined_resamples_are_left_out():
 def test_samples_that_cannot_give_an_interval(samples: tuple, statistic, message: str):
     with pytest.raises(ValueError, match=message):
         interval(*samples, statistic=statistic)
+
+
+def test_clusters_that_differ_widen_the_interval():
+    generator = np.random.default_rng(4)
+    noise = generator.normal(size=(4, 50))
+    alike = clustered_interval(noise, np.random.default_rng(0))
+    apart = clustered_interval(noise + np.array([[-3.0], [-1.0], [1.0], [3.0]]), np.random.default_rng(0))
+    assert apart[1] - apart[0] > 5 * (alike[1] - alike[0])
+
+
+def test_one_cluster_is_resampled_value_by_value():
+    values = np.random.default_rng(5).normal(size=300)
+    low, high = clustered_interval([values], np.random.default_rng(0))
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / np.sqrt(300), rel=0.12)
+
+
+def test_a_single_value_has_no_clustered_interval():
+    assert clustered_interval([[2.0]], np.random.default_rng(0)) is None
+
+
+@pytest.mark.parametrize(
+    ("clusters", "said"), [([], "no cluster"), ([[1.0], []], "without values"), ([[np.nan]], "finite")]
+)
+def test_clusters_that_cannot_be_used(clusters: list, said: str):
+    with pytest.raises(ValueError, match=said):
+        clustered_interval(clusters, np.random.default_rng(0))

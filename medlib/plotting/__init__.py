@@ -1,5 +1,6 @@
 """Figures of the book: one style, colour-blind-safe, legible on a phone."""
 
+from medlib.plotting.arms import plot_arms
 from medlib.plotting.boundaries import Case, plot_bands, plot_cases, plot_curves, plot_paired_scores
 from medlib.plotting.displacement import (
     Agreement,
@@ -31,6 +32,7 @@ __all__ = [
     "Forecast",
     "plot_agreement",
     "plot_architectures",
+    "plot_arms",
     "plot_bands",
     "plot_budget_maps",
     "plot_cases",

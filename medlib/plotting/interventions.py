@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import LogLocator, NullLocator
 from torch import nn
 
 from medlib.plotting.style import COLOURS, WIDTH, image_grid, legend_below
@@ -18,7 +19,7 @@ from medlib.pruning.score_comparison import RankAgreement
 
 SHARED = "#DDDDDD"
 MARKERS = ("o", "s", "^", "D", "v", "P")
-ROW = 0.24  # inches for a row of text at 390 pixels
+ROW = 0.21  # inches for a row of text at 390 pixels
 
 
 def plot_group_ownership(encoder: nn.Module, block: int, head: int, channel: int) -> Figure:
@@ -146,15 +147,15 @@ def plot_two_scores(zero: Sequence[np.ndarray], reset: Sequence[np.ndarray]) -> 
         reset: likewise.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 4.6))
-    everything = np.concatenate([*zero, *reset])
-    limits = (everything.min() / 2, everything.max() * 2)
-    axes.plot(limits, limits, color="black", linewidth=1, linestyle="--")
-    axes.text(limits[0] * 1.3, limits[0] * 1.6, "Δreset = Δzero", rotation=0, ha="left", va="bottom")
+    left, right = np.concatenate(zero).min() / 1.5, np.concatenate(zero).max() * 1.5
+    axes.plot((left, right), (left, right), color="black", linewidth=1, linestyle="--", label="equal")
     for number, (x, y) in enumerate(zip(zero, reset, strict=True)):
         colour, marker = list(COLOURS.values())[number % 6], MARKERS[number % 6]
         axes.scatter(x, y, color=colour, marker=marker, s=40, alpha=0.85, linewidths=0, label=f"block {number + 1}")
-    axes.set(xscale="log", yscale="log", xlim=limits, xlabel="Δzero", ylabel="Δreset")
-    legend_below(figure, axes, columns=4)
+    bottom = min(left, np.concatenate(reset).min() / 1.5)
+    axes.set(xscale="log", yscale="log", xlim=(left, right), ylim=(bottom, right))
+    axes.set(xlabel="Δzero of a head", ylabel="Δreset of the head")
+    legend_below(figure, axes, columns=3)
     return figure
 
 
@@ -168,6 +169,8 @@ def plot_reset_spread(correlations: Sequence[np.ndarray], spreads: Sequence[np.n
     figure, axes = plt.subplots(figsize=(WIDTH, 4.4))
     rho = np.linspace(-0.98, 0.998, 400)
     axes.plot(rho, (1 + rho) / (1 - rho), color="black", label="equal say")
+    axes.text(-0.95, 30, "Δreset would decide")
+    axes.text(-0.2, 0.1, "Δzero decides")
     for number, (x, y) in enumerate(zip(correlations, spreads, strict=True)):
         colour, marker = list(COLOURS.values())[number % 6], MARKERS[number % 6]
         axes.scatter(x, y, color=colour, marker=marker, s=44, linewidths=0, label=f"block {number + 1}", zorder=3)
@@ -199,23 +202,26 @@ class Forecast:
 
 
 def plot_forecasts(panels: Sequence[Forecast], xlabel: str) -> Figure:
-    """Rise of the loss against score, one dot a head; heads without which the loss is lower are marked."""
-    figure, grid = plt.subplots(1, len(panels), figsize=(WIDTH, 3.9), squeeze=False)
+    """Rise of the loss against score relative to its median, one dot a head; where the loss falls, a triangle."""
+    figure, grid = plt.subplots(1, len(panels), figsize=(WIDTH, 3.9), sharey=True, squeeze=False)
+    smallest = max(np.percentile(np.abs(np.concatenate([panel.rise for panel in panels])), 10), 1e-12)
     for axes, panel in zip(grid.flat, panels, strict=True):
-        lower = panel.rise < 0
+        score, lower = panel.score / np.median(panel.score), panel.rise < 0
         for some, colour, marker, label in (
             (~lower, "blue", "o", "loss rises"),
             (lower, "vermilion", "v", "loss falls"),
         ):
             axes.scatter(
-                panel.score[some], panel.rise[some], color=COLOURS[colour], marker=marker,
+                score[some], panel.rise[some], color=COLOURS[colour], marker=marker,
                 s=32, alpha=0.8, linewidths=0, label=label,
             )  # fmt: skip
         axes.axhline(0, color="black", linewidth=1)
-        axes.set(xscale="log", title=panel.title)
-        axes.set_yscale("symlog", linthresh=max(np.percentile(np.abs(panel.rise), 20), 1e-12))
-    figure.supxlabel(xlabel, fontsize=11)
-    figure.supylabel("rise of the loss without the head", fontsize=11)
+        axes.set(xscale="log", title=panel.title, xlabel=xlabel)
+        axes.set_yscale("symlog", linthresh=smallest)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
+    grid.flat[0].set_ylabel("rise of the loss without the head")
     legend_below(figure, grid.flat[0], columns=2)
     return figure
 
@@ -241,11 +247,10 @@ def plot_rank_agreement(
                 axes.plot(agreement.interval, (row, row), color=colour, linewidth=2)
             values = [agreement.value for agreement in agreements.values()]
             axes.plot(values, rows, marker, color=colour, markersize=6, label=model)
-        axes.set(xlim=(-1.05, 1.05), title=title)
+        axes.set(xlim=(-1.05, 1.05), title=title, xlabel="rank correlation")
         axes.set_yticks(range(len(scores)), scores)
         axes.grid(axis="x", alpha=0.4)
     grid.flat[0].invert_yaxis()
-    figure.supxlabel("rank correlation with what happened", fontsize=11)
     legend_below(figure, grid.flat[0], columns=2)
     return figure
 
@@ -267,10 +272,10 @@ def plot_rank_changes(panels: Mapping[str, np.ndarray], columns: Sequence[str], 
             axes.plot(line, "-o", color=colour, linewidth=width, markersize=4.5, zorder=3 if moved else 2)
         axes.axhline(len(ranks) / 2 + 0.5, color="black", linewidth=1, linestyle="--")
         axes.set(title=title, xticks=range(len(columns)), xlim=(-0.35, len(columns) - 0.65))
-        axes.set_xticklabels(columns, fontsize=9.5)
+        axes.set_xticklabels(columns)
+        axes.set_xlabel(xlabel)
         axes.set_yticks(range(1, len(ranks) + 1))
     grid.flat[0].set_ylabel("place of the head (1 goes first)")
-    figure.supxlabel(xlabel, fontsize=11)
     handles = [
         plt.Line2D([], [], color=COLOURS["blue"], marker="o", label="keeps its place"),
         plt.Line2D([], [], color=COLOURS["vermilion"], marker="o", label="changes place"),
