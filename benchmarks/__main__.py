@@ -1,6 +1,6 @@
 """All benchmarks, one after another: `python -m benchmarks`."""
 
-from benchmarks import boundary_metrics, compact_latency, fisher, group_scores, leverage
+from benchmarks import boundary_metrics, compact_latency, compensation, fisher, group_scores, leverage
 
 if __name__ == "__main__":
     boundary_metrics.main()
@@ -12,3 +12,5 @@ if __name__ == "__main__":
     fisher.main()
     print()
     compact_latency.main()
+    print()
+    compensation.main()

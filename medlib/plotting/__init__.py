@@ -9,7 +9,7 @@ from medlib.plotting.displacement import (
     plot_orders,
     plot_trade_off,
 )
-from medlib.plotting.fragility import Estimate, plot_budget_maps, plot_estimates, plot_steps
+from medlib.plotting.fragility import Estimate, plot_budget_maps, plot_estimates, plot_step_chains, plot_steps
 from medlib.plotting.interventions import (
     Forecast,
     plot_architectures,
@@ -49,6 +49,7 @@ __all__ = [
     "plot_removal_curves",
     "plot_repairs",
     "plot_reset_spread",
+    "plot_step_chains",
     "plot_steps",
     "plot_trade_off",
     "plot_two_scores",

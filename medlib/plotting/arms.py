@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from medlib.plotting.style import COLOURS, WIDTH
 
-_STAGE_STYLES = (("vermilion", "v"), ("blue", "o"), ("green", "s"))
+_STAGE_STYLES = (("vermilion", "v"), ("blue", "o"), ("green", "s"), ("orange", "D"))
 
 
 def plot_arms(
@@ -17,7 +17,7 @@ def plot_arms(
     """One row a method, one marker style a stage: small markers are repetitions, large ones their mean.
 
     Args:
-        scores: method → stage → one value a repetition; methods may lack stages, at most three are told apart.
+        scores: method → stage → one value a repetition; methods may lack stages, at most four are told apart.
         controls: label → value, drawn as vertical lines.
         xlabel: name of the score.
     """

@@ -155,6 +155,9 @@ def plot_two_scores(zero: Sequence[np.ndarray], reset: Sequence[np.ndarray]) -> 
     bottom = min(left, np.concatenate(reset).min() / 1.5)
     axes.set(xscale="log", yscale="log", xlim=(left, right), ylim=(bottom, right))
     axes.set(xlabel="Δzero of a head", ylabel="Δreset of the head")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
     legend_below(figure, axes, columns=3)
     return figure
 
@@ -204,7 +207,8 @@ class Forecast:
 def plot_forecasts(panels: Sequence[Forecast], xlabel: str) -> Figure:
     """Rise of the loss against score relative to its median, one dot a head; where the loss falls, a triangle."""
     figure, grid = plt.subplots(1, len(panels), figsize=(WIDTH, 3.9), sharey=True, squeeze=False)
-    smallest = max(np.percentile(np.abs(np.concatenate([panel.rise for panel in panels])), 10), 1e-12)
+    typical = np.percentile(np.abs(np.concatenate([panel.rise for panel in panels])), 25)
+    decade = 10.0 ** np.round(np.log10(max(typical, 1e-12)))
     for axes, panel in zip(grid.flat, panels, strict=True):
         score, lower = panel.score / np.median(panel.score), panel.rise < 0
         for some, colour, marker, label in (
@@ -217,7 +221,7 @@ def plot_forecasts(panels: Sequence[Forecast], xlabel: str) -> Figure:
             )  # fmt: skip
         axes.axhline(0, color="black", linewidth=1)
         axes.set(xscale="log", title=panel.title, xlabel=xlabel)
-        axes.set_yscale("symlog", linthresh=smallest)
+        axes.set_yscale("symlog", linthresh=decade)
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_locator(NullLocator())

@@ -32,6 +32,16 @@ class BudgetRules:
     protected: tuple[int, ...] = ()
     smallest_mlp: float = 0.05
 
+    def levels(
+        self, blocks: Sequence[Block], heads: Iterable[float], channels: Iterable[float]
+    ) -> tuple[list[float], list[float]]:
+        """The head budgets and the channel budgets of a sweep that differ; see `distinct_budgets`."""
+        least = channel_floors(blocks, self.smallest_mlp)
+        return (
+            distinct_budgets(heads, [b.heads for b in blocks], 1, self.protected),
+            distinct_budgets(channels, [b.channels for b in blocks], least, self.protected),
+        )
+
     def head_quotas(self, blocks: Sequence[Block], budget: float) -> list[int]:
         """Heads to remove from each block; one stays."""
         return allocate(self.sensitivity, budget, [b.heads for b in blocks], 1, self.protected, self.rule)
@@ -84,13 +94,15 @@ class BudgetGrid:
         heads: head budgets, increasing.
         channels: channel budgets, increasing.
         masks: of each model, by its place.
-        points: percentage points of encoder parameters that each model lacks.
+        head_points: percentage points of encoder parameters that each head budget removes.
+        channel_points: the same for each channel budget.
     """
 
     heads: tuple[float, ...]
     channels: tuple[float, ...]
     masks: Mapping[Place, PruningMasks]
-    points: Mapping[Place, float]
+    head_points: tuple[float, ...]
+    channel_points: tuple[float, ...]
 
 
 def budget_grid(
@@ -124,8 +136,14 @@ def budget_grid(
     masks = {
         (i, j): PruningMasks(head_masks[i], channel_masks[j]) for j in range(len(channels)) for i in range(len(heads))
     }
-    points = {place: 100 * removed_parameters(encoder, model) / size for place, model in masks.items()}
-    return BudgetGrid(tuple(heads), tuple(channels), masks, points)
+    intact = PruningMasks.keep_all(encoder)
+
+    def points(model: PruningMasks) -> float:
+        return 100 * removed_parameters(encoder, model) / size
+
+    head_points = tuple(points(PruningMasks(mask, intact.channels)) for mask in head_masks)
+    channel_points = tuple(points(PruningMasks(intact.heads, mask)) for mask in channel_masks)
+    return BudgetGrid(tuple(heads), tuple(channels), masks, head_points, channel_points)
 
 
 @dataclass(frozen=True)
@@ -156,12 +174,17 @@ def grid_steps(grid: BudgetGrid, kind: str, stride: int | None = None) -> list[G
     """
     if kind not in ("heads", "channels"):
         raise ValueError(f'a step removes "heads" or "channels", not {kind!r}.')
-    along, across = (grid.heads, grid.channels) if kind == "heads" else (grid.channels, grid.heads)
+    along, across = (grid.head_points, grid.channels) if kind == "heads" else (grid.channel_points, grid.heads)
     jumps = [(a, b) for a, b in combinations(range(len(along)), 2) if stride in (None, b - a)]
     if not jumps:
         raise ValueError(f"no step of {stride} levels fits between {len(along)} budgets of {kind}. Give more budgets.")
-    ends = [((a, k), (b, k)) if kind == "heads" else ((k, a), (k, b)) for k in range(len(across)) for a, b in jumps]
-    return [GridStep(start, end, grid.points[end] - grid.points[start]) for start, end in ends]
+    return [
+        GridStep((a, k), (b, k), along[b] - along[a])
+        if kind == "heads"
+        else GridStep((k, a), (k, b), along[b] - along[a])
+        for k in range(len(across))
+        for a, b in jumps
+    ]
 
 
 def matched_steps(

@@ -59,18 +59,23 @@ def measure_steps(
 
 
 def compare_on_images(
-    heads: Sequence[StepLeverage], channels: Sequence[StepLeverage], generator: np.random.Generator
+    heads: Sequence[StepLeverage],
+    channels: Sequence[StepLeverage],
+    generator: np.random.Generator,
+    one_to_one: bool = False,
 ) -> LeverageSummary:
     """`compare_steps` with intervals over images (ours): steps on one grid share their images and are not independent.
 
     The leverage of a step is its median over the images; the rest is MedCore's: medians over the steps of each kind,
-    their ratio, and the share of head steps that beat the channel step from the same start. Where several steps of a
-    kind begin at one start, all their pairs count. Each resample draws whole images.
+    their ratio, and the share of head steps that beat the channel step from the same start. Each resample draws whole
+    images.
 
     Args:
         heads: head steps, all measured on the same images.
         channels: channel steps on those images.
         generator: draws the resamples.
+        one_to_one: the first head step is set against the first channel step, and so on, as in `matched_steps`; by
+            default all those that begin at one start are set against one another.
 
     Raises:
         ValueError: no step of a kind, or no start that both kinds share.
@@ -79,7 +84,7 @@ def compare_on_images(
         (i, j)
         for i, head in enumerate(heads)
         for j, channel in enumerate(channels)
-        if head.step.start == channel.step.start
+        if head.step.start == channel.step.start and (i == j or not one_to_one)
     ]
     if not pairs:
         raise ValueError(
@@ -105,9 +110,7 @@ def _drawn_statistics(
     boundary = np.median(head, axis=0) / np.median(channel, axis=0)
     region = np.median(over_images(heads, "region"), axis=0) / np.median(over_images(channels, "region"), axis=0)
     difference = head[pairs[:, 0]] - channel[pairs[:, 1]]
-    return np.stack(
-        [boundary, region, boundary / region, (difference > 0).mean(axis=0), np.median(difference, axis=0)]
-    )
+    return np.stack([boundary, region, boundary / region, (difference > 0).mean(axis=0), np.median(difference, axis=0)])
 
 
 def leverage_against_loss(
@@ -170,16 +173,24 @@ def _standard_ranks(values: np.ndarray) -> np.ndarray:
     return centred / np.where(norm > 0, norm, 1)
 
 
-def growth_exponent(steps: Sequence[StepLeverage]) -> float:
-    """The exponent p of P95 ∝ sizeᵖ over steps of one kind: 1 if twice the step moves the boundary twice as far (ours).
+def growth_exponents(steps: Sequence[StepLeverage]) -> np.ndarray:
+    """The exponent p of P95 ∝ sizeᵖ on each image: 1 if twice the step moves the boundary twice as far (ours).
 
-    Fitted on logarithms by least squares; P95 = λ95 · size is not divided by the size of the step.
+    P95 = λ95 · size is not divided by the size of the step. Fitted on logarithms by least squares, with a factor of its
+    own for each start, so that only steps from one and the same model are compared.
 
     Args:
-        steps: at least two of different sizes.
+        steps: of one kind, with positive leverage; some start has steps of different sizes.
+
+    Returns:
+        (images,) exponents.
     """
+    starts, place = np.unique([step.step.start for step in steps], axis=0, return_inverse=True)
+    within = np.eye(len(starts))[place.ravel()]
     sizes = np.log([step.step.points for step in steps])
-    return float(np.polyfit(sizes, sizes + np.log([np.median(step.p95) for step in steps]), 1)[0])
+    reach = sizes[:, None] + np.log(np.stack([step.p95 for step in steps]))
+    sizes -= within @ (within.T @ sizes / within.sum(0))
+    return sizes @ reach / (sizes @ sizes)
 
 
 def companion_change(before: Sequence[np.ndarray], after: Sequence[np.ndarray]) -> np.ndarray:
@@ -189,17 +200,17 @@ def companion_change(before: Sequence[np.ndarray], after: Sequence[np.ndarray]) 
     measured once with one half of the others and once with the other half, in the script's band, the whole image.
 
     Args:
-        before: N ≥ 3 logits (H, W) before a step; sizes may differ.
+        before: N ≥ 2 logits (H, W) before a step; sizes may differ.
         after: N logits after it.
 
     Returns:
         (N,) larger λ95 over the smaller, minus 1.
 
     Raises:
-        ValueError: fewer than three images.
+        ValueError: fewer than two images.
     """
-    if len(before) < 3:
-        raise ValueError(f"{len(before)} images leave no companions to exchange. Pass at least 3.")
+    if len(before) < 2:
+        raise ValueError("one image has no companions to exchange. Pass at least 2.")
     slopes = [spatial_gradient(np.asarray(z, dtype=np.float64), "zeros") for z in before]
     changes = [np.abs(b.astype(np.float64) - a) for a, b in zip(before, after, strict=True)]
     found = []

@@ -15,15 +15,17 @@ RESAMPLES = 500  # of the heads, for an interval
 
 @dataclass(frozen=True)
 class RankAgreement:
-    """Spearman's rank correlation of forecasts with outcomes.
+    """Spearman's rank correlation of forecasts with outcomes, or a difference of two.
 
     Attributes:
-        value: in [−1, 1]; the mean over models.
-        interval: 95 % bootstrap interval over heads.
+        value: the mean over models.
+        interval: 95 % bootstrap interval over heads; None for a single head.
+        heads: number of heads in all models.
     """
 
     value: float
-    interval: tuple[float, float]
+    interval: tuple[float, float] | None
+    heads: int
 
 
 def rank_agreement(
@@ -47,7 +49,36 @@ def rank_agreement(
     """
     samples = [array for pair in zip(forecasts, outcomes, strict=True) for array in pair]
     interval = bootstrap_interval(_mean_correlation, *samples, generator=generator, resamples=RESAMPLES)
-    return RankAgreement(_mean_correlation(*samples), interval)
+    return RankAgreement(_mean_correlation(*samples), interval, sum(map(len, outcomes)))
+
+
+def rank_advantage(
+    first: Sequence[np.ndarray],
+    second: Sequence[np.ndarray],
+    outcomes: Sequence[np.ndarray],
+    generator: np.random.Generator,
+) -> RankAgreement:
+    """How much better the first score ranks what happened than the second: the difference of their `rank_agreement`.
+
+    Args:
+        first: one array (heads,) a model.
+        second: forecasts of the same heads.
+        outcomes: what happened to them.
+        generator: draws the heads, the same ones for both scores.
+
+    Raises:
+        ValueError: see `rank_agreement`.
+    """
+    samples = [array for three in zip(first, second, outcomes, strict=True) for array in three]
+
+    def difference(*arrays: np.ndarray) -> float:
+        better, worse = (
+            _mean_correlation(*(array for pair in zip(arrays[i::3], arrays[2::3]) for array in pair)) for i in (0, 1)
+        )
+        return better - worse
+
+    interval = bootstrap_interval(difference, *samples, generator=generator, resamples=RESAMPLES)
+    return RankAgreement(difference(*samples), interval, sum(map(len, outcomes)))
 
 
 def _mean_correlation(*arrays: np.ndarray) -> float:
@@ -58,27 +89,35 @@ def _mean_correlation(*arrays: np.ndarray) -> float:
     return float(np.mean((ranks[::2] * ranks[1::2]).sum(axis=1) / (norms[::2] * norms[1::2])))
 
 
-def rank_correlation_within(forecast: np.ndarray, outcome: np.ndarray, blocks: np.ndarray) -> float:
+def rank_within_blocks(forecasts: Sequence[np.ndarray], outcomes: Sequence[np.ndarray], blocks: np.ndarray) -> float:
     """Rank correlation with each head ranked among the heads of its block, where pruning looks at the order.
 
     Args:
-        forecast: (heads,) of one model.
-        outcome: (heads,).
+        forecasts: one array (heads,) a model.
+        outcomes: what happened to the same heads.
         blocks: (heads,) the block of each head.
 
     Returns:
-        Correlation in [−1, 1] of the ranks, centred in each block, over all heads.
+        Correlation in [−1, 1] of the ranks, centred in each block, over all heads; the mean over models.
 
     >>> blocks = np.array([0, 0, 1, 1])
-    >>> rank_correlation_within(np.array([1.0, 2, 30, 40]), np.array([70.0, 80, 1, 2]), blocks)
+    >>> rank_within_blocks([np.array([1.0, 2, 30, 40])], [np.array([70.0, 80, 1, 2])], blocks)
     1.0
     """
-    ranks = np.empty((2, len(blocks)))
+    pairs = zip(forecasts, outcomes, strict=True)
+    return float(np.mean([_correlation(*(_ranks_within(blocks, values) for values in pair)) for pair in pairs]))
+
+
+def _ranks_within(blocks: np.ndarray, values: np.ndarray) -> np.ndarray:
+    ranks = np.empty(len(blocks))
     for block in np.unique(blocks):
-        inside = blocks == block
-        some = rankdata([forecast[inside], outcome[inside]], axis=1)
-        ranks[:, inside] = some - some.mean(axis=1, keepdims=True)
-    return float(ranks[0] @ ranks[1] / np.sqrt((ranks[0] @ ranks[0]) * (ranks[1] @ ranks[1])))
+        inside = rankdata(values[blocks == block])
+        ranks[blocks == block] = inside - inside.mean()
+    return ranks
+
+
+def _correlation(first: np.ndarray, second: np.ndarray) -> float:
+    return first @ second / np.sqrt((first @ first) * (second @ second))
 
 
 @dataclass(frozen=True)

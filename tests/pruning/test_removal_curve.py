@@ -1,6 +1,5 @@
 """Greedy removal against least squares done the slow way, on the tokens themselves."""
 
-import itertools
 import math
 
 import numpy as np
@@ -128,4 +127,4 @@ def test_the_weights_handed_in_stay(weight, tokens):
     given, covariance = torch.from_numpy(weight), torch.from_numpy(np.cov(tokens.T))
     before = given.clone(), covariance.clone()
     removal_curve(given, covariance, 1, 1)
-    assert all(itertools.starmap(torch.equal, zip(before, (given, covariance))))
+    assert all(map(torch.equal, before, (given, covariance)))

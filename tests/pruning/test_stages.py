@@ -63,7 +63,7 @@ def test_stages_of_a_compact_encoder(small_encoder, pictures):
 @torch.no_grad()
 def test_the_neck_of_a_vit(pictures):
     with torch.random.fork_rng(devices=[]):
-        encoder = ImageEncoderViT(img_size=64, patch_size=8, embed_dim=24, depth=2, num_heads=3, out_chans=8).double()
+        encoder = ImageEncoderViT(img_size=32, patch_size=4, embed_dim=24, depth=2, num_heads=3, out_chans=8).double()
     assert_close(EncoderStages(encoder).neck(last_stream(encoder, pictures)), encoder(pictures))
 
 
