@@ -12,6 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from medlib.plotting.style import COLOURS, WIDTH, legend_below
 from medlib.pruning.budget_grid import BudgetGrid
+from medlib.pruning.fragility import StepLeverage
 
 KIND_STYLES = (("vermilion", "o"), ("blue", "s"), ("green", "^"))
 
@@ -56,22 +57,26 @@ def plot_budget_maps(maps: Mapping[str, np.ndarray], grid: BudgetGrid, lower_is_
     return figure
 
 
-def plot_step_chains(chains: Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]]]], ylabel: str) -> Figure:
-    """Leverage against the size of steps on logarithmic axes: one dot a step, a line through those of one start.
+def plot_step_chains(kinds: Mapping[str, Sequence[StepLeverage]]) -> Figure:
+    """λ95 against the size of steps on logarithmic axes: one dot a step, a line through those that begin at one model.
 
     Args:
-        chains: kind of step → (sizes, leverages) for each start.
-        ylabel: of the axis.
+        kinds: kind of step → its steps; each is drawn at its median over the images.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 4.4))
-    for (label, starts), (colour, marker) in zip(chains.items(), KIND_STYLES, strict=False):
-        for k, (x, y) in enumerate(starts):
-            order = np.argsort(x)
+    for (label, steps), (colour, marker) in zip(kinds.items(), KIND_STYLES, strict=False):
+        for k, start in enumerate(dict.fromkeys(m.step.start for m in steps)):
+            dots = sorted((m.step.points, np.median(m.p95)) for m in steps if m.step.start == start)
             axes.plot(
-                np.asarray(x)[order], np.asarray(y)[order], color=COLOURS[colour], marker=marker, markersize=6,
-                linewidth=1.3, alpha=0.8, label=label if k == 0 else None,
+                *zip(*dots, strict=True), color=COLOURS[colour], marker=marker, markersize=6, linewidth=1.3, alpha=0.8,
+                label=label if k == 0 else None,
             )  # fmt: skip
-    axes.set(xscale="log", yscale="log", xlabel="size of the step (percentage points of the encoder)", ylabel=ylabel)
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="size of the step (percentage points of the encoder)",
+        ylabel="λ95 (pixels per percentage point)",
+    )
     for axis in (axes.xaxis, axes.yaxis):
         _plain_ticks(axis)
     legend_below(figure, axes, columns=2)
@@ -98,7 +103,7 @@ def plot_steps(kinds: Mapping[str, tuple[Sequence[float], Sequence[float]]], xla
 
 def _plain_ticks(axis: Axis) -> None:
     """Few ticks with plain numbers on a logarithmic axis, however short it is."""
-    axis.set_major_locator(FixedLocator([a * 10.0**b for b in range(-3, 4) for a in (1, 2, 5)]))
+    axis.set_major_locator(FixedLocator([a * 10.0**b for b in range(-3, 4) for a in (1, 2, 3, 5)]))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
 
 from medlib.intervals import bootstrap_interval
 from medlib.pruning.budgets import select
@@ -83,10 +82,14 @@ def rank_advantage(
 
 def _mean_correlation(*arrays: np.ndarray) -> float:
     """Mean of Spearman's correlations of the first array with the second, the third with the fourth, and so on."""
-    ranks = rankdata(np.stack(arrays), axis=1)
-    ranks -= ranks.mean(axis=1, keepdims=True)
+    ranks = _centred_ranks(np.stack(arrays))
     norms = np.linalg.norm(ranks, axis=1)
     return float(np.mean((ranks[::2] * ranks[1::2]).sum(axis=1) / (norms[::2] * norms[1::2])))
+
+
+def _centred_ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks (…, heads) minus their mean, ties sharing theirs: half of those below minus half of those above."""
+    return np.sign(values[..., :, None] - values[..., None, :]).sum(axis=-1) / 2
 
 
 def rank_within_blocks(forecasts: Sequence[np.ndarray], outcomes: Sequence[np.ndarray], blocks: np.ndarray) -> float:
@@ -111,8 +114,7 @@ def rank_within_blocks(forecasts: Sequence[np.ndarray], outcomes: Sequence[np.nd
 def _ranks_within(blocks: np.ndarray, values: np.ndarray) -> np.ndarray:
     ranks = np.empty(len(blocks))
     for block in np.unique(blocks):
-        inside = rankdata(values[blocks == block])
-        ranks[blocks == block] = inside - inside.mean()
+        ranks[blocks == block] = _centred_ranks(values[blocks == block])
     return ranks
 
 
