@@ -291,7 +291,7 @@ single = [spearmanr(zero, rise).statistic for rise in losses[0].truth.T]
 print(f"Δzero against the ground truth, each image of {zero_shot.name}:", np.round(single, 2))
 for (name, truth), rises in happened.items():
     lower = np.mean([(rise < 0).mean() for rise in rises])
-    print(f"{name}: {lower:.0%} of the heads raise the loss against {truth}")
+    print(f"{name}: {lower:.0%} of the heads lower the loss against {truth}")
 
 # %% [markdown]
 # *One marker a head of the profile's segmentation model, here LiteMedSAM. Left, how far its prediction moves when the head

@@ -138,7 +138,7 @@ for repeat in tqdm(range(settings.adaptation_seeds)):
     teacher = pair.adapted.to(run.device)
     data = load_pruning_data(settings, polyps, run.seed + repeat)
     test = SegmentationSet.from_samples([s for some in data.test.values() for s in some], "test")
-    generator = np.random.default_rng([run.seed, repeat])
+    generator = run.generator(f"repetition {repeat}")
     boxes = boxes_from_masks(test.masks, jitter=settings.box_jitter, generator=generator)
     for label, method in methods.items():
         repaired = resolved if label in ("dual (published)", "chance") else {}

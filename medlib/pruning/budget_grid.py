@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from torch import nn
 
-from medlib.pruning.budgets import Rule, allocate, largest_budget, select
+from medlib.pruning.budgets import Rule, allocate, channel_floors, largest_budget, select
 from medlib.pruning.groups import Block, GroupValues, encoder_blocks
 from medlib.pruning.masks import PruningMasks, removed_parameters
 
@@ -50,16 +50,6 @@ class BudgetRules:
         """MLP channels to remove from each block."""
         least = channel_floors(blocks, self.smallest_mlp)
         return allocate(self.sensitivity, budget, [b.channels for b in blocks], least, self.protected, self.rule)
-
-
-def channel_floors(blocks: Sequence[Block], share: float = 0.05) -> list[int]:
-    """MLP channels that stay in each block: a share of them, rounded, and at least one (MedCore).
-
-    Args:
-        blocks: see `encoder_blocks`.
-        share: in [0, 1].
-    """
-    return [max(1, round(share * block.channels)) for block in blocks]
 
 
 def distinct_budgets(

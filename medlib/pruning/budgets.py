@@ -9,6 +9,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from medlib.pruning.groups import Block
+
 Rule = Literal["waterfill", "authors", "uniform"]
 
 
@@ -85,6 +87,16 @@ def largest_budget(units: Sequence[int], minimum: int | Sequence[int], protected
     True
     """
     return sum(_caps(units, minimum, protected)) / sum(units)
+
+
+def channel_floors(blocks: Sequence[Block], share: float = 0.05) -> list[int]:
+    """MLP channels that stay in each block: a share of them, rounded, and at least one (MedCore).
+
+    Args:
+        blocks: see `encoder_blocks`.
+        share: in [0, 1].
+    """
+    return [max(1, round(share * block.channels)) for block in blocks]
 
 
 def _waterfilled(total: int, weights: Sequence[float], caps: Sequence[int]) -> list[int]:

@@ -31,7 +31,7 @@ from medlib.pruning import (
     stages,
 )
 from medlib.pruning import masks as masking
-from medlib.pruning.budgets import Rule, allocate, select
+from medlib.pruning.budgets import Rule, allocate, channel_floors, select
 from medlib.pruning.cascade_folder import CascadeFolder
 from medlib.pruning.cascade_scores import WITH_REFERENCE, Method, check_method, method_scores
 from medlib.pruning.compensation import compensate
@@ -43,7 +43,6 @@ from medlib.pruning.recovery import recover
 from medlib.pruning.regrowth import baked
 from medlib.store import content_digest
 
-KEPT_CHANNELS = 0.05  # share of a block's MLP channels that always stays; so does one head (MedCore)
 _CODE = (
     sys.modules[__name__], budgets, cascade_scores, compensation, fine_tuning, fisher, groups, masking, moments,
     recovery, regrowth, removal_curve, rival_scores, scores, stages,
@@ -260,7 +259,7 @@ class _Run:
 
     def _quota(self, kind: Kind, budget: float, protected: Sequence[int], sensitivity: Sequence[float]) -> list[int]:
         units = [getattr(block, kind) for block in self.blocks]
-        least = [1 if kind == "heads" else max(1, round(KEPT_CHANNELS * count)) for count in units]
+        least = 1 if kind == "heads" else channel_floors(self.blocks)
         return allocate(sensitivity, budget, units, least, list(protected), self.plan.rule)
 
     def _remove(

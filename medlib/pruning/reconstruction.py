@@ -9,14 +9,13 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from medlib.pruning.budgets import channel_floors
 from medlib.pruning.calibration import check_calibration
 from medlib.pruning.groups import Block, encoder_blocks
 from medlib.pruning.masks import PruningMasks
 from medlib.pruning.moments import Moments, at_resolution
 from medlib.pruning.removal_curve import RemovalCurve, removal_curve
 from medlib.pruning.stages import EncoderStages
-
-LEAST_CHANNELS = 0.05  # share of a block's MLP channels that stays in any case, as in MedCore
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,8 +121,7 @@ class _Site:
 def _sites(layout: list[Block]) -> list[_Site]:
     """Heads and channels of every block, in turn."""
     sites = []
-    for number, block in enumerate(layout):
-        least = max(1, round(LEAST_CHANNELS * block.channels))
+    for number, (block, least) in enumerate(zip(layout, channel_floors(layout), strict=True)):
         sites.append(_Site(number, False, block.heads, block.head_dim, block.head_parameters, block.heads - 1))
         sites.append(_Site(number, True, block.channels, 1, block.channel_parameters, block.channels - least))
     return sites
@@ -134,7 +132,7 @@ def _check_budget(sites: list[_Site], budget: float, parameters: int) -> None:
     if not 0.0 <= budget < 1.0 or budget > most:
         raise ValueError(
             f"the budget is {budget:g} of the encoder's parameters, but between 0 and {most:.4f} of them can go when "
-            f"one head and {LEAST_CHANNELS:.0%} of the channels stay in every block. Ask for less."
+            "one head and 5 % of the channels stay in every block. Ask for less."
         )
 
 

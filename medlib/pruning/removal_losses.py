@@ -103,15 +103,8 @@ def _without_each_head(network: EncoderStages, inputs: Tensor) -> Iterator[Tenso
         for head in range(block.heads):
             gates = torch.ones(block.heads, device=joined.device)
             gates[head] = 0
-            ablated = _through(network, number, stream, joined * gates.repeat_interleave(block.head_dim))
+            ablated = network.after(number, stream, joined * gates.repeat_interleave(block.head_dim))
             for later in range(number + 1, len(network.blocks)):
-                ablated = _through(network, later, ablated, network.blocks[later].heads(ablated))
+                ablated = network.after(later, ablated)
             yield network.neck(ablated)
-        stream = _through(network, number, stream, joined)
-
-
-def _through(network: EncoderStages, number: int, stream: Tensor, heads: Tensor) -> Tensor:
-    """The stream before the next block, given what this block's output projection reads."""
-    halves = network.blocks[number]
-    stream = halves.between(stream + halves.projection(heads))
-    return network.bridge(number, stream + halves.contraction(halves.channels(stream)))
+        stream = network.after(number, stream, joined)

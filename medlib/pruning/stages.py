@@ -96,10 +96,22 @@ class EncoderStages:
 
     def embedding(self, stream: Tensor) -> Tensor:
         """The image embedding (N, C', H, W) for the stream after the stem."""
-        for number, halves in enumerate(self.blocks):
-            stream = halves.between(stream + halves.projection(halves.heads(stream)))
-            stream = self.bridge(number, stream + halves.contraction(halves.channels(stream)))
+        for number in range(len(self.blocks)):
+            stream = self.after(number, stream)
         return self.neck(stream)
+
+    def after(self, number: int, stream: Tensor, heads: Tensor | None = None) -> Tensor:
+        """The stream before the block that follows block `number`, for the stream before it.
+
+        Args:
+            number: position of the block.
+            stream: (N, H, W, C).
+            heads: what its output projection reads, where that is known already or was changed.
+        """
+        halves = self.blocks[number]
+        heads = halves.heads(stream) if heads is None else heads
+        stream = halves.between(stream + halves.projection(heads))
+        return self.bridge(number, stream + halves.contraction(halves.channels(stream)))
 
     @staticmethod
     def _square(tokens: Tensor) -> Tensor:

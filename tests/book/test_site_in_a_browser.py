@@ -21,11 +21,18 @@ FLAGS = [
 PAGES = [
     "book/intro",
     "book/theory/boundary_leverage",
+    "book/theory/dual_intervention",
+    "book/theory/compensation",
     "book/ledger",
     "book/status",
     "book/api/boundary",
+    "book/api/pruning",
     "notebooks/01_dice_and_boundaries",
     "notebooks/02_boundary_leverage",
+    "notebooks/03_dual_intervention",
+    "notebooks/04_medcore_cascade",
+    "notebooks/05_head_fragility",
+    "notebooks/14_compensated_pruning",
 ]
 # What reaches beyond the window's right edge and cannot be reached by scrolling a box of its own.
 CUT_OFF = """() => {

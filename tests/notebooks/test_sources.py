@@ -88,7 +88,7 @@ def test_one_parameters_cell_with_profile_and_seed_before_all_other_code(source:
     values: dict[str, object] = {}
     exec(code_cells[0].source, {}, values)
     assert values["profile"] == "laptop" and values["seed"] == 0
-    assert set(values) <= {"profile", "seed", "polyps", "checkpoint"}
+    assert set(values) <= {"profile", "seed", "polyps", "checkpoint", "reference"}
     assert all(value == "" for name, value in values.items() if name not in ("profile", "seed"))
 
 
