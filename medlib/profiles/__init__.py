@@ -153,7 +153,7 @@ class Fragility(Settings):
 
     Attributes:
         images: number of images that every model of the grid segments.
-        calibration_images: number of other images that the scores see.
+        calibration_images: number of other images of these that the scores for one image's cuts see.
         head_budgets: shares of the encoder's heads to remove, increasing.
         channel_budgets: shares of its MLP channels, increasing.
         channel_stride: levels of the grid that an MLP step spans; it makes MLP steps as much larger than head steps as

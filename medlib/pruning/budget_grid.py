@@ -13,7 +13,7 @@ from medlib.pruning.groups import Block, GroupValues, encoder_blocks
 from medlib.pruning.masks import PruningMasks, removed_parameters
 
 Place: TypeAlias = tuple[int, int]
-"""A model of the grid: the position of its head budget, and that of its channel budget."""
+"""A model of the grid, by the positions of its head budget and of its channel budget."""
 
 
 @dataclass(frozen=True)

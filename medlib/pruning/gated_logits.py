@@ -1,6 +1,6 @@
 """Logits of a segmenter whose groups are gated, kept by content."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 
 import numpy as np
@@ -41,7 +41,7 @@ def gated_logits(
 
 def sweep_logits(
     model: Segmenter,
-    sweep: Sequence[PruningMasks],
+    sweep: Collection[PruningMasks],
     images: Sequence[np.ndarray],
     boxes: np.ndarray,
     store: ArtefactStore,

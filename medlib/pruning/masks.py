@@ -48,7 +48,7 @@ class PruningMasks:
 
     @property
     def quotas(self) -> tuple[list[int], list[int]]:
-        """How many heads and how many channels each block loses: gates that are exactly 0.
+        """Number of heads and number of channels that each block loses, counting gates that are exactly 0.
 
         >>> PruningMasks((torch.tensor([0.0, 1.0]),), (torch.zeros(3),)).quotas
         ([1], [3])

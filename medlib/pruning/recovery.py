@@ -41,7 +41,7 @@ class RecoveryTerms:
 
     @property
     def total(self) -> Tensor:
-        """Their sum: what recovery minimises."""
+        """Their sum, which recovery minimises."""
         return self.segmentation + self.boundary + self.embedding + self.logits + self.frequency
 
 
