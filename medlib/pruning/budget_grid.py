@@ -12,8 +12,8 @@ from medlib.pruning.budgets import Rule, allocate, channel_floors, largest_budge
 from medlib.pruning.groups import Block, GroupValues, encoder_blocks
 from medlib.pruning.masks import PruningMasks, removed_parameters
 
+# A model of the grid, by the positions of its head budget and of its channel budget.
 Place: TypeAlias = tuple[int, int]
-"""A model of the grid, by the positions of its head budget and of its channel budget."""
 
 
 @dataclass(frozen=True)
