@@ -181,7 +181,9 @@ figure = plotting.plot_budget_maps(maps, grid, lower_is_better=["HD95 (px)"])
 
 # %% [markdown]
 # *Four maps of the same models, means over the images; bright is good. To the right heads go, upward channels go; the numbers
-# in brackets say what share of the encoder that is.* XXX
+# in brackets say what share of the encoder that is.* Two things can be seen. Boundary scores pay for every cut far more than Dice
+# does. And if one compares cells of the bottom row with cells of the left column that have about the same number in brackets,
+# heads do not stand out. Where, then, does a ratio of almost three come from?
 #
 # Here are two of the pictures, once with heads and once with channels taken away, nearly the same number of parameters.
 
@@ -235,10 +237,11 @@ theirs = {name: compare(narrow, wide, band) for name, band in bands.items()}
 main, script = theirs["τ = 3 px"], theirs["script (whole image)"]
 kept = {"n": count, "note": f"channel steps {larger:.1f} times as large as head steps"}
 ledger.record("medcore.blr95.authors_band", script.blr95, script.blr95_interval, **kept)
-for name, scale in {"blr95": 1, "rlr": 1, "bsr": 1, "win_rate95": 100}.items():
+for claim in ("medcore.blr95", "medcore.rlr", "medcore.bsr", "medcore.win_rate95"):
+    name, scale = claim.removeprefix("medcore."), 100 if "rate" in claim else 1
     interval = getattr(main, f"{name}_interval")
     interval = interval and [scale * bound for bound in interval]
-    ledger.record(f"medcore.{name}", scale * getattr(main, name), interval, **kept)
+    ledger.record(claim, scale * getattr(main, name), interval, **kept)
 print(f"a channel step is {larger:.1f} head steps here, {published:.1f} in the published sweep")
 table = pd.DataFrame(theirs.values(), pd.Index(theirs, name="band"))
 table["95 %"] = [np.round(pair or (), 2) for pair in table["blr95_interval"]]
@@ -247,11 +250,11 @@ table.set_axis(["BLR95", "95 %", "RLR", "BSR", "wins", "difference"], axis=1)
 
 # %% [markdown]
 # *The ratio in four bands with its 95 % interval, the whole-image ratio, the boundary-specific part, the share of starts at which
-# the head step has the larger leverage, and the median difference of the two in pixels per percentage point. The last row has the
-# band of the authors' script, which is the whole image ({prf:ref}`prop-band`).* The ratio is well above 1: measured as in the
-# paper, this model is head-fragile too. The published {claim}`medcore.blr95.paper:.3f` is MedSAM's, on other images and with far
-# larger cuts, so the number itself is not at stake here, only its direction. The width of the band changes little, and even the
-# whole image gives much the same, so the fault in the script is not what makes the ratio. What does?
+# the head step has the larger leverage, and the median difference of the two in pixels per percentage point. The last row has
+# the band of the authors' script, which is the whole image ({prf:ref}`prop-band`).* From here, it seems: the ratio is well above
+# 1. Measured as in the paper, this model is head-fragile too. The published {claim}`medcore.blr95.paper:.3f` is MedSAM's, on
+# other images and with far larger cuts, so the number itself is not at stake here, only its direction. The width of the band
+# changes little, and even the whole image gives much the same, so the fault in the script is not what makes the ratio. What does?
 #
 # ## Steps of the same size
 #
@@ -266,9 +269,9 @@ figure = plotting.plot_step_chains(leverages)
 
 # %% [markdown]
 # *One marker a step, median over images; lines join steps that begin at the same model. If damage were proportional to size, the
-# lines would be level.* Channel lines fall steeply: a channel step three times as large does not move the outline three times as
-# far, so per point it looks better. To put a number on it: let the leverage of a step, before it is divided by anything, grow
-# as its size to the power $p$. Then $p = 1$ is proportionality.
+# lines would be level.* They fall, for both kinds: a step twice as large does not move the outline twice as far, so per point
+# it looks better. To put a number on it: let the leverage of a step, before it is divided by anything, grow as its size to the
+# power $p$. Then $p = 1$ is proportionality, and $p = \tfrac12$ is what many independent contributions of mixed sign would give.
 
 # %%
 growth = {kind: fragility.growth_exponents(steps) for kind, steps in leverages.items()}
@@ -278,9 +281,8 @@ alone = published ** (1 - growth["channels"].mean())
 print(f"what a channel step gains in λ95 by being {published:.1f} times as large: {alone:.2f}")
 
 # %% [markdown]
-# The number printed last is the ratio that would come out at the published sizes if heads and channels were *equally* harmful at
-# the size of a head step. So now we compare only steps from a common start that remove nearly the same number of parameters
-# (within 15 %).
+# The number printed last is the ratio that comes out at the published sizes if heads and channels are *equally* harmful. So now we
+# compare only steps from a common start that remove nearly the same number of parameters (within 15 %).
 
 # %%
 pairs = tuple(zip(*matched))
@@ -300,17 +302,19 @@ figure = plotting.plot_estimates(rows, "heads over channels (above 1: heads more
 # %% [markdown]
 # *The ratio with its 95 % interval, by band, for two choices of steps from the very same models. The last row has the mean change
 # of the logits in place of leverage.* The choice of steps matters far more than the choice of the band. With channel steps as
-# much larger as in the published sweep the ratio stands well above 1; with steps of equal size it comes down to near 1, and
-# eight images cannot tell it from 1 with any confidence.
+# much larger as in the published sweep the ratio stands well above 1; with steps of equal size it comes down, and the interval
+# includes 1: from so few images nobody can say that heads are the more fragile kind.
 #
 # ## Leave leverage aside
 #
-# Then the map at the top was an illusion? No. Here are the matched pairs again, with what they cost in Boundary F1.
+# Leverage is a means to an end, and the end is the score. Here are the matched pairs again, with what they cost in Boundary F1.
 
 # %%
 difference = [(tables[c.end] - tables[h.end])["Boundary F1"] for h, c in matched]
 bf1 = run.record_mean("medcore.matched.bf1", np.mean(difference, axis=0), note)
 print(f"Boundary F1 that a head step costs more than a channel step of its size: {bf1}")
+spread = np.mean(difference, axis=0)
+print(f"image by image from {spread.min():.2f} to {spread.max():.2f}")
 reach = {m.step: np.median(m.p95) for steps in leverages.values() for m in steps}
 columns = {
     "heads gone": [f"{grid.heads[h.start[0]]:.0%}" for h, _ in matched],
@@ -323,9 +327,10 @@ pd.DataFrame(columns).set_index(["heads gone", "channels gone"]).round(2)
 
 # %% [markdown]
 # *Pairs of a head step and a channel step of nearly the same size (percentage points) from the same model; the first two columns
-# say what that model lacks already. Then λ95 of the head step over that of the channel step, and Boundary F1 lost by the first minus lost by the
-# second.* In the score itself heads are clearly the costlier choice, on average. But look at the rows: they are so where all
-# channels are still in place, and hardly where some channels are gone. And the ratio of leverages does not say which rows those are.
+# say what that model lacks already. Then λ95 of the head step over that of the channel step, and Boundary F1 lost by the first
+# minus lost by the second.* In the score that leverage stands for, heads are not the costlier choice. Image by image the
+# difference is large and goes both ways, and each image has its own choice of heads: *which* heads go matters a great deal, and
+# that they are heads does not. A comparison that lets all images share one choice would mistake that choice for a law.
 #
 # ## At the boundary, or everywhere?
 #
@@ -337,7 +342,7 @@ for name, s in zip(names, (main, same)):
     print(f"{name}: BSR {s.bsr:.2f}, interval {np.round(s.bsr_interval or (), 2)}")
 
 # %% [markdown]
-# It does not: whatever heads do at the boundary, they do to the picture as a whole, and RLR goes where BLR95 goes. "Head-fragile"
+# It does not say so: whatever heads do at the boundary, they do to the picture as a whole, and RLR goes where BLR95 goes. "Head-fragile"
 # may be right; that the *boundary* is what is special about heads cannot be seen here.
 #
 # ## Is leverage harm?
@@ -353,21 +358,22 @@ ends = [[logits[place] for place in (m.step.start, m.step.end)] for m in steps]
 change = [[1 - boundary.boundary_f1(a > 0, b > 0) for a, b in zip(*both)] for both in ends]
 good = np.array([tables[m.step.start]["Boundary F1"].mean() > 0.9 for m in steps])
 reach = np.array([np.median(m.p95) * m.step.points for m in steps])
-for claim, values in {"correlation": lost, "change": np.array(change)}.items():
-    generator = run.generator("correlation")
-    value, interval = fragility.leverage_against_loss(steps, values, generator)
-    print(claim, ledger.record(f"medcore.fragility.{claim}", value, interval, count))
+for claim, values in (
+    ("medcore.fragility.correlation", lost),
+    ("medcore.fragility.change", np.array(change)),
+):
+    found = fragility.leverage_against_loss(steps, values, run.generator("correlation"))
+    print(claim, ledger.record(claim, *found, count))
 kinds = {"start above 0.9 in Boundary F1": good, "start already damaged": ~good}
 kinds = {label: (reach[chosen], lost[chosen].mean(axis=1)) for label, chosen in kinds.items()}
 xlabel = "95th percentile of |Δz|/|∇z| in the band (pixels)"
 figure = plotting.plot_steps(kinds, xlabel, "Boundary F1 lost")
 
 # %% [markdown]
-# *One marker a step: how far leverage says that the worst twentieth of the band moves, and what Boundary F1 lost. Below the line the
-# step helped.* Leverage tells very well how far an outline *moves*. Whether the move is harm is another matter: steps from a good
-# model lose more the more leverage they have, but a model that is already wrong can also move back towards the truth, and then
-# large leverage goes with little loss, or a gain. A ratio of leverages over a grid of mostly damaged models, as in a sweep
-# without recovery, mixes the two.
+# *One marker a step: how far leverage says that the worst twentieth of the band moves, and what Boundary F1 lost.* Leverage tells
+# very well how far an outline *moves*, at fixed size too, and it goes with the loss, which is what the abstract says. But moving is
+# not yet harm: steps of the same leverage cost less where the model was already damaged, as an outline that is wrong can also
+# move back. A ratio over a grid of mostly damaged models, as in a sweep without recovery, mixes the two.
 #
 # ### A floor that depends on the company
 #
@@ -390,14 +396,14 @@ print(f"λ95 of one image: up to {changes.max():.1f} % apart, median {np.median(
 run.verdicts()
 
 # %% [markdown]
-# **In short.** Are heads the fragile part? By the scores, yes: on this page's model, parameters taken as heads cost more Boundary F1
-# than as many parameters taken as channels, at least while the channels are in place. By the paper's ratio, measured the
-# paper's way, also yes. But most of that ratio is the size of the steps: leverage grows more slowly than the number of channels removed,
-# the sweep's channel steps are several times larger than its head steps, and at equal size the ratio comes down to near 1. Nor is it
-# about the boundary: heads disturb the whole picture in the same proportion. The band that is the whole image, a real fault, hardly
-# changes the ratio. And leverage measures how far outlines move, which is harm only while the model is still right.
+# **In short.** Are heads the fragile part? By the paper's ratio, measured the paper's way, yes: on this page's model too, head steps
+# have clearly more leverage for each percentage point. But most of that is the size of the steps. Leverage grows more slowly than the
+# number of parameters removed, the sweep's channel steps are several times larger than its head steps, and dividing by size does
+# the rest. At equal size the ratio comes down to where it cannot be told from 1, and in Boundary F1 itself we see no sign
+# that heads cost more than channels. Nor is the ratio about the boundary: heads disturb the whole picture in the same proportion. The band that is the
+# whole image, a real fault, hardly changes it. Leverage itself does what it should: it says how far outlines move.
 #
 # The published {claim}`medcore.blr95.paper:.3f` is MedSAM's, at far larger cuts, from a grid of {claim}`medcore.grid.distinct:.0f`
-# different models; only the paper profile can say whether it stands. A ratio of this kind should be shown at matched size, beside the
-# scores. All of it describes cutting *without* repair: what becomes of a cut when the kept weights are solved for again is shown in
-# {doc}`/notebooks/14_compensated_pruning`.
+# different models; only the paper profile can say whether it stands. A ratio of this kind should be shown at matched size, beside
+# the scores, and over more than one choice of heads. All of it describes cutting *without* repair: what becomes of a cut when the
+# kept weights are solved for again is shown in {doc}`/notebooks/14_compensated_pruning`.
