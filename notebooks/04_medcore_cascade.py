@@ -95,7 +95,8 @@ ledger.record("medcore.extreme.flops", table.loc["GFLOPs left, formula", "extrem
 table.round(2)
 
 # %% [markdown]
-# *What our counting rule removes at the published budgets.* The parameter counts land on the published 60.0 % and 86.6 %, and equal quotas put just as many
+# *What our counting rule removes at the published budgets.* The parameter counts land on the published {claim}`medcore.headline.params.paper` %
+# and {claim}`medcore.extreme.params.paper` %, and equal quotas put just as many
 # heads into the costly global blocks as the published FLOPs ask for; at the extreme setting we had to choose their number. So we know which
 # budgets were meant, with three notes in fine print: the percentages are of the *encoder*; FLOPs by formula leave out padding, neck
 # and relative positions; and a hit confirms a counting rule, not a method.
