@@ -146,8 +146,8 @@ table.groupby("groups", sort=False).mean().round(3)
 # %% [markdown]
 # *Rank correlation of Δzero with and without boundary weight, and the share of the groups removed at half of each block
 # that would have stayed without it; means over the adaptations.* The two orders are nearly one and the same: the weight
-# makes all scores larger and moves few groups past each other. Whatever protects the boundary in the published results, it
-# is hardly this weight.
+# makes all scores larger and moves few groups past each other. If MedSAM is like these small models in this, something else
+# protects the boundary in the published results.
 #
 # ## Zero it, or put it back
 #
@@ -209,8 +209,10 @@ figure = plotting.plot_reset_spread(np.transpose(correlations), np.transpose(spr
 
 # %% [markdown]
 # *One marker a block and adaptation. On the black line both scores would have an equal say. Upper axis: the weight α that
-# MedCore gives to Δzero.* Where the scores agree, at the right, α is close to 1. Where they agree less, reset does get a
-# sizeable weight, but it spreads so little that this changes nothing: it would have to be larger by orders of magnitude.
+# MedCore gives to Δzero. Spread is the standard deviation over the heads of the block.* Where the scores agree, at the
+# right, α is close to 1. Where they agree less, reset does get a sizeable weight, so the mean of α is not clearly above the
+# limit in our ledger. But reset spreads so little that this changes nothing: it would have to be larger by orders of
+# magnitude.
 #
 # The remedy is simple. **Normalised** scores are divided by their mean over the block before they are mixed. To see what
 # that does, we set the weight by hand, from all zero to all reset, and count how many of the groups that Δzero would remove
@@ -322,17 +324,17 @@ figure = plotting.plot_rank_agreement(agreements, order)
 # they are few.*
 #
 # Left, the test that the formulas should pass. After adaptation, and on the real model, Δzero does pass it: it ranks heads
-# clearly better than chance. Before adaptation little of that is left.
+# clearly better than chance. Before adaptation it cannot be told from chance.
 #
-# Right, the test that matters in the end. Once a model is adapted, Δzero does well here too. Where it is not, the scores
-# made of sizes know little about the ground truth, and the signed first-order term knows most. This is the term that the
-# derivation of Δzero drops "because the model is at a minimum": it counts exactly where the model is not, and is worthless
-# where it is.
+# Right, the test that matters in the end. Once a model is adapted, Δzero does well here too. Where it is not, no score made
+# of sizes can be told from chance, and the signed first-order term can. Before adaptation its lead is wide; on the real
+# model its interval overlaps with that of Δzero. This is the term that the derivation of Δzero drops "because the model is
+# at a minimum": it counts where the model is not, and on the adapted models it is no better than chance.
 #
 # And |Taylor|? It adds up a group's products of gradient and weight before it takes their size; Δzero squares them one by
 # one, and forgets that the weights of a head act together ({prf:ref}`prop-diagonal`). On the adapted models |Taylor|
 # foretells the departure from the own mask better, from the very same gradients. On the real model as it comes it does
-# worse: there its sums are mostly the first-order term, stripped of its sign.
+# worse, perhaps because its sums there are mostly the first-order term, stripped of its sign.
 
 # %%
 checks = {
@@ -360,9 +362,9 @@ pd.DataFrame(columns, pd.Index(order, name="ranked within blocks")).round(2)
 # %% [markdown]
 # *The same for the adapted models with each head ranked among the heads of its own block, means over the adaptations.* A
 # cascade only ever compares heads of one block, so this is the fairer test for the normalised mixture, which gives up the
-# comparison between blocks. Here |Taylor| has lost its lead: what it knows better is which *block* can spare a head. The
-# normalised mixture does a little better in one column and a little worse in the other; with so few heads in a block, that
-# is chance. So nothing on this page shows that listening to Δreset helps.
+# comparison between blocks. Here |Taylor| has lost its lead: what it knows better seems to be which *block* can spare a
+# head. The normalised mixture does a little better in one column and a little worse in the other; with so few heads in a
+# block, that may well be chance. So nothing on this page shows that listening to Δreset helps.
 #
 # ## A penalty that depends on the unit
 #
@@ -393,10 +395,11 @@ if len(sets) > 1:
 table.groupby(level=[0, 1], sort=False).mean().round(2)
 
 # %% [markdown]
-# *Median size of the penalty relative to the mean score, and the share of the groups removed at half of each block that the
-# penalty exchanges; means over the adaptations.* For heads the penalty is the larger part of the published score. For
-# channels of the *same* model it hardly exists, because their scores are smaller numbers and the squares of these smaller
-# still. Nobody asked for that. On normalised scores the penalty is a small correction, for both.
+# *Median size of the penalty relative to the mean score, and the share of the groups removed at half of each block that
+# the penalty exchanges; means over the adaptations.* For heads the penalty is the larger part of the published score,
+# though how much larger differs widely from one adaptation to another, as the interval shows. For channels of the *same*
+# model it hardly exists, because their scores are smaller numbers and the squares of these smaller still. Nobody asked
+# for that. On normalised scores the penalty is a small correction, for both.
 #
 # The next figure multiplies the loss by a constant. Nothing is learned about any head in doing so.
 
@@ -412,9 +415,9 @@ panels = {
 figure = plotting.plot_rank_changes(panels, list(factors), "loss ×")
 
 # %% [markdown]
-# *Order of the heads of a block, first adaptation, for four units of the same loss; towards 0 the penalty vanishes. Below
-# the dashed line is what half a budget removes.* With a finer map of logits there are more pixels to add up, so the same
-# rule gives another order at another resolution.
+# *Order of the heads of each block, first adaptation, for four units of the same loss; towards 0 the penalty vanishes. The
+# heads below the dashed line go if half of the block has to.* With a finer map of logits there are more pixels to add up, so
+# the same rule can give another order at another resolution.
 #
 # ## What this says about MedSAM, and what it does not
 #
@@ -432,10 +435,11 @@ figure = plotting.plot_rank_changes(panels, list(factors), "loss ×")
 run.verdicts()
 
 # %% [markdown]
-# **In short.** Δzero is a usable forecast of what happens to a model's *own* prediction when a head goes. Against the truth
-# it is as good as the model is adapted: where it is not, the first-order term that it drops knows more. |Taylor|, from the
-# same gradients, beats it on adapted models, between blocks rather than within them. Δreset does not enter the published
-# mixture at all, whatever α says, because it is smaller by the square of how far the weights moved; dividing both by their
-# block means would let it in, and we see no gain from that yet. The boundary weight hardly reorders anything, as gradients
-# come from the boundary anyway. The penalty on variance depends on the unit of the loss. What the scores are *worth* is a
+# **In short.** Δzero is a usable forecast of what happens to the *own* prediction of an adapted model, or of the real one,
+# when a head goes. On the adapted models it is one of the loss against the truth as well; on the others it cannot be told
+# from chance there, and the first-order term that it drops can. |Taylor|, from the same gradients, beats it on our adapted models,
+# between blocks, it seems, rather than within them. Δreset does not change which heads the published mixture removes,
+# whatever α says, because it is smaller, roughly by the square of how far the weights moved; dividing both by their block
+# means would let it in, and we see no gain from that yet. The boundary weight hardly reorders anything, as gradients come
+# from the boundary anyway. The penalty on variance depends on the unit of the loss. What the scores are *worth* is a
 # question for pruning itself: {doc}`/notebooks/04_medcore_cascade`.

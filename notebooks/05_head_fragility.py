@@ -269,7 +269,7 @@ figure = plotting.plot_step_chains(leverages)
 
 # %% [markdown]
 # *One marker a step, median over images; lines join steps that begin at the same model. If damage were proportional to size, the
-# lines would be level.* They fall, for both kinds: a step twice as large does not move the outline twice as far, so per point
+# lines would be level.* They fall, nearly all of them and for both kinds: a step twice as large does not move the outline twice as far, so per point
 # it looks better. To put a number on it: let the leverage of a step, before it is divided by anything, grow as its size to the
 # power $p$. Then $p = 1$ is proportionality, and $p = \tfrac12$ is what many independent contributions of mixed sign would give.
 
@@ -301,9 +301,9 @@ figure = plotting.plot_estimates(rows, "heads over channels (above 1: heads more
 
 # %% [markdown]
 # *The ratio with its 95 % interval, by band, for two choices of steps from the very same models. The last row has the mean change
-# of the logits in place of leverage.* The choice of steps matters far more than the choice of the band. With channel steps as
-# much larger as in the published sweep the ratio stands well above 1; with steps of equal size it comes down, and the interval
-# includes 1: from so few images nobody can say that heads are the more fragile kind.
+# of the logits in place of leverage.* The choice of steps matters far more than the choice of the band. With channel steps
+# nearly as much larger as in the published sweep the ratio stands well above 1; with steps of equal size it comes down, and the
+# interval includes 1: from so few images nobody can say that heads are the more fragile kind.
 #
 # ## Leave leverage aside
 #
@@ -328,9 +328,10 @@ pd.DataFrame(columns).set_index(["heads gone", "channels gone"]).round(2)
 # %% [markdown]
 # *Pairs of a head step and a channel step of nearly the same size (percentage points) from the same model; the first two columns
 # say what that model lacks already. Then λ95 of the head step over that of the channel step, and Boundary F1 lost by the first
-# minus lost by the second.* In the score that leverage stands for, heads are not the costlier choice. Image by image the
-# difference is large and goes both ways, and each image has its own choice of heads: *which* heads go matters a great deal, and
-# that they are heads does not. A comparison that lets all images share one choice would mistake that choice for a law.
+# minus lost by the second.* In the score that leverage stands for, nothing shows that heads are the costlier choice: the interval
+# has zero well inside. Image by image the difference is large and goes both ways, and each image has its own choice of heads. So the
+# image, or *which* heads go, matters a great deal, and that they are heads cannot be seen to matter. A comparison that lets all
+# images share one choice could mistake that choice for a law.
 #
 # ## At the boundary, or everywhere?
 #
@@ -342,8 +343,9 @@ for name, s in zip(names, (main, same)):
     print(f"{name}: BSR {s.bsr:.2f}, interval {np.round(s.bsr_interval or (), 2)}")
 
 # %% [markdown]
-# It does not say so: whatever heads do at the boundary, they do to the picture as a whole, and RLR goes where BLR95 goes. "Head-fragile"
-# may be right; that the *boundary* is what is special about heads cannot be seen here.
+# It does not say so: both intervals include 1. As far as these images tell, whatever heads do at the boundary, they do to the picture
+# as a whole, and RLR goes where BLR95 goes. "Head-fragile" may be right; that the *boundary* is what is special about heads cannot be
+# seen here.
 #
 # ## Is leverage harm?
 #
@@ -372,8 +374,8 @@ figure = plotting.plot_steps(kinds, xlabel, "Boundary F1 lost")
 # %% [markdown]
 # *One marker a step: how far leverage says that the worst twentieth of the band moves, and what Boundary F1 lost.* Leverage tells
 # very well how far an outline *moves*, at fixed size too, and it goes with the loss, which is what the abstract says. But moving is
-# not yet harm: steps of the same leverage cost less where the model was already damaged, as an outline that is wrong can also
-# move back. A ratio over a grid of mostly damaged models, as in a sweep without recovery, mixes the two.
+# not yet harm: steps of the same leverage cost less where the model was already damaged, perhaps because an outline that is wrong
+# can also move back. A ratio over a grid of mostly damaged models, as in a sweep without recovery, mixes the two.
 #
 # ### A floor that depends on the company
 #
@@ -397,13 +399,14 @@ run.verdicts()
 
 # %% [markdown]
 # **In short.** Are heads the fragile part? By the paper's ratio, measured the paper's way, yes: on this page's model too, head steps
-# have clearly more leverage for each percentage point. But most of that is the size of the steps. Leverage grows more slowly than the
+# have clearly more leverage for each percentage point. But much of that is the size of the steps. Leverage grows more slowly than the
 # number of parameters removed, the sweep's channel steps are several times larger than its head steps, and dividing by size does
 # the rest. At equal size the ratio comes down to where it cannot be told from 1, and in Boundary F1 itself we see no sign
-# that heads cost more than channels. Nor is the ratio about the boundary: heads disturb the whole picture in the same proportion. The band that is the
+# that heads cost more than channels. Nor can the ratio be seen to be about the boundary: heads disturb the whole picture in much the
+# same proportion. The band that is the
 # whole image, a real fault, hardly changes it. Leverage itself does what it should: it says how far outlines move.
 #
 # The published {claim}`medcore.blr95.paper:.3f` is MedSAM's, at far larger cuts, from a grid of {claim}`medcore.grid.distinct:.0f`
 # different models; only the paper profile can say whether it stands. A ratio of this kind should be shown at matched size, beside
-# the scores, and over more than one choice of heads. All of it describes cutting *without* repair: what becomes of a cut when the
-# kept weights are solved for again is shown in {doc}`/notebooks/14_compensated_pruning`.
+# the scores, and over more than one choice of heads. All of it describes cutting *without* repair; what becomes of a cut when the
+# kept weights are solved for again was seen in {doc}`/notebooks/14_compensated_pruning`.

@@ -13,16 +13,18 @@
 # %% [markdown]
 # # Putting back what was removed
 #
-# {doc}`/notebooks/04_medcore_cascade` chose what to remove and hoped that training would do the rest. But the moment a head is gone we know exactly
-# what is missing: its contribution to a sum. Part of that is a constant, and goes into the bias. Part can be predicted from the heads that stay,
-# and goes into *their* weights by least squares. Only the rest is lost ({prf:ref}`thm-repairs`). It takes a few pictures to measure means and
-# correlations on, no masks, and no training: {doc}`/book/theory/compensation` has the theory.
+# MedCore's cascade chooses what to remove and leaves the rest to training. {doc}`/notebooks/04_medcore_cascade` tried something else beside it, on tiny models;
+# here it gets a page, and a real model. The moment a head is gone we know exactly what is missing: its contribution to a sum. Part of that is a constant, and
+# goes into the bias. Part can be predicted from the heads that stay, and goes into *their* weights by least squares. Only the rest is lost
+# ({prf:ref}`thm-repairs`). It takes a few pictures to measure means and correlations on, no masks, and no training: {doc}`/book/theory/compensation` has the
+# theory.
 #
-# Reconstructing kept weights is the idea of the third paper of this book (Zenodo 20131680) and of optimal brain surgeon before it; aiming at the residual stream,
-# the choice of groups and the test at the boundary are ours. On this page you will
+# Reconstructing kept weights is the idea of the third paper of this book (Zenodo 20131680) and of *Optimal Brain Surgeon* {cite}`hassibi1992second` before it;
+# aiming at the *residual stream*, the running sum to which every block adds its output, the choice of groups and the test at the boundary are ours. On this page
+# you will
 #
 # 1. see, before anything is cut, which parts of a real model say the same thing twice;
-# 2. cut LiteMedSAM at several budgets and repair it in three ways;
+# 2. cut LiteMedSAM at several budgets, and leave it so or repair it in two ways;
 # 3. ask leverage why it works, and whether the choice of groups still matters;
 # 4. find out how many calibration pictures it takes, and of which kind;
 # 5. take the rows and columns out, and time what is left.
@@ -89,11 +91,12 @@ panels = {
 figure = plotting.plot_removal_curves(panels)
 
 # %% [markdown]
-# *The share of what a map writes that is lost for good when its cheapest inputs go and the others are re-solved.* A curve far below the
-# diagonal belongs to a map whose inputs say the same thing many times. These curves are all that the choice needs: groups go where they cost least
-# for a parameter, over the whole encoder, until the budget is met ({prf:ref}`thm-lagrange`).
+# *The share (of the variance) of what a map writes that is lost for good when its cheapest inputs go and the others are re-solved. Left, the inputs are heads
+# and the map is the output projection; right, they are channels, and it is the second map of the MLP.* A curve far below the diagonal belongs to a map whose
+# inputs say the same thing many times. These curves are all that the choice needs: groups go where they cost least for a parameter, over the whole encoder,
+# until the budget is met ({prf:ref}`thm-lagrange`).
 #
-# ## Three repairs
+# ## Left, folded, re-solved
 #
 # Then we cut, and leave the rest as it is, or fold the mean of what was removed into the bias, or re-solve the rest from front to back so that
 # the residual stream comes back. First one picture, at the largest budget:
@@ -113,8 +116,8 @@ cases += [
 figure = plotting.plot_cases(cases)
 
 # %% [markdown]
-# *The test picture that suffers most when the rest is left as it is.* Nothing was trained, and no mask of a calibration picture was looked at. Over all test pictures,
-# budgets and calibration sets:
+# *The test picture that suffers most when the rest is left as it is; a mask that falls apart into specks has an outline around each of them.* Nothing was
+# trained, and no mask of a calibration picture was looked at. Over all test pictures, budgets and calibration sets:
 
 # %%
 tables, kept = [], {}
@@ -164,11 +167,11 @@ changes = {
     }
     for b in (settings.budgets[0], settings.budgets[-1])
 }
-figure = plotting.plot_paired_scores(changes)
+figure = plotting.plot_paired_scores(changes, lower_is_better=list(changes))
 
 # %% [markdown]
-# *Mean |Δz| along the dense model's outline; one dot a test picture, bars at the mean; lower is better.* Re-solving keeps the logits on the outline where they were,
-# almost wholly at the smallest budget and by half at the largest. Their slope does the rest: what is left of $\Delta z$ pushes a steep front a little way.
+# *Mean |Δz| along the dense model's outline; one dot a test picture, bars at the mean; lower is better.* Re-solving undoes most of
+# the change at the smallest budget, and about half of it at the largest. Where the logit is steep, what is left of $\Delta z$ moves the outline only a little way.
 
 # %%
 changed = next(reversed(changes.values()))
@@ -214,8 +217,9 @@ pd.DataFrame(rows).T.rename(columns=metrics).round(3)
 
 # %% [markdown]
 # *Mean scores of the test pictures for four ways to choose the groups, left as they are and re-solved.* Read it twice. In the rows that are left as they are no
-# choice rescues the outline, and the curves, which expect a repair, choose worst. In the re-solved rows every choice is good. So the repair matters more than the
-# choice. The choice matters after that: most of all *where* to cut, since the same share in every block costs the outline dearly even when it is repaired.
+# choice rescues the outline, and the curves, which expect a repair, choose worst. Re-solved, every choice is far better than any that was left as it is. So the
+# repair matters more than the choice. The choice matters after that: most of all *where* to cut, since the same share in every block, in this one draw, costs the
+# outline dearly even when it is repaired.
 #
 # ## How many pictures, and which?
 #
@@ -246,10 +250,10 @@ print("gain by the weights:", run.record_mean("medcore.compensation.outlines", g
 pd.DataFrame(rows).T.rename(columns=metrics).round(3)
 
 # %% [markdown]
-# *Test scores at the largest budget, for several calibration sets.* One picture is not enough, and each further one helps: correlations are
-# borrowed from the calibration set ({prf:ref}`prop-samples`). Pictures of another kind are worse than a single one of the right kind
-# ({prf:ref}`ex-shift`). The pictures need no masks, so a handful from the place where the model will work costs next to nothing. More weight on the
-# predicted outlines changes little: the least squares fit most places well anyway.
+# *Test scores at the largest budget, for several calibration sets.* One picture is not enough, and each further one helps: correlations are borrowed from the
+# calibration set ({prf:ref}`prop-samples`). Pictures of another kind are worse than a single one of the right kind ({prf:ref}`ex-shift`). The pictures need no
+# masks, so a handful from the place where the model will work costs next to nothing. More weight on the predicted outlines changes little beside that; the
+# table of verdicts below says whether what it gains can be told from zero.
 #
 # ## The small model
 #
@@ -278,8 +282,8 @@ ledger.record("medcore.compact.speed", 100 * speed / flops, note=note)
 table.round(3)
 
 # %% [markdown]
-# *Size, operations and measured time of one picture through the encoder, and the largest difference between the small encoder and the masked
-# one.*
+# *Parameters, operations and measured time of one picture through the encoder, and the largest difference between the outputs of the small encoder and of the
+# masked one, which is rounding.*
 #
 # ## What reproduced, and what did not
 
@@ -287,8 +291,8 @@ table.round(3)
 run.verdicts()
 
 # %% [markdown]
-# **In short.** A model that pruning breaks is not a broken model: most of what the cut took away is still there, in other parts. Re-solving the kept weights on a few
-# pictures, without masks and without training, brings LiteMedSAM back to within about a hundredth of its Dice at every budget on this page, where the same cut left alone
-# destroys its outlines. The third paper's idea, reconstruct what is kept, answers the first paper's problem, prune without losing the boundary. It stands and
-# falls with the calibration pictures: too few of them, or pictures of another kind, and the outline goes. And what FLOPs promise, the clock pays only in part,
-# since the convolutional stem, which nothing here prunes, takes its time as before.
+# **In short.** Most of what a cut takes away is still there, in other parts of the model. On our phantoms, re-solving the kept weights on a few pictures, without
+# masks and without training, brings LiteMedSAM back to within about a hundredth of its Dice at every budget on this page, where the same cut left alone destroys
+# its outlines. The third paper's idea, reconstruct what is kept, goes a long way towards the first paper's aim, to prune without losing the boundary. It stands
+# and falls with the calibration pictures: too few of them, or pictures of another kind, and the outline goes. The small encoder is faster on the clock too, though
+# by less than the count of operations promises. Patients' images, and a model of MedSAM's size, are another matter: for those there is the paper profile.

@@ -17,8 +17,8 @@ def plot_arms(
     """One row a method, one marker style a stage: small markers are repetitions, large ones their mean.
 
     Args:
-        scores: method → stage → one value a repetition; methods may lack stages, at most four are told apart.
-        controls: label → value, drawn as vertical lines.
+        scores: method → stage → one value a repetition; methods may lack stages, and four stages at most are drawn.
+        controls: label → value, drawn as vertical lines, two at most.
         xlabel: name of the score.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 0.5 * len(scores) + 1.9))

@@ -248,7 +248,8 @@ def plot_rank_agreement(
             colour, marker = list(COLOURS.values())[number], MARKERS[number]
             rows = [scores.index(score) + offset for score in agreements]
             for row, agreement in zip(rows, agreements.values(), strict=True):
-                axes.plot(agreement.interval, (row, row), color=colour, linewidth=2)
+                if agreement.interval:
+                    axes.plot(agreement.interval, (row, row), color=colour, linewidth=2)
             values = [agreement.value for agreement in agreements.values()]
             axes.plot(values, rows, marker, color=colour, markersize=6, label=model)
         axes.set(xlim=(-1.05, 1.05), title=title, xlabel="rank correlation")

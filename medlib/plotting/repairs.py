@@ -22,8 +22,7 @@ def plot_removal_curves(panels: Mapping[str, Mapping[str, RemovalCurve]]) -> Fig
     for axes, (title, curves) in zip(grid.flat, panels.items(), strict=True):
         axes.plot([0, 1], [0, 1], color="grey", linewidth=1, label="proportional")
         for (label, curve), (colour, style) in zip(curves.items(), styles, strict=False):
-            groups = int(curve.order.max()) + 1
-            gone = [k / groups for k in range(len(curve.error) + 1)]
+            gone = [k / curve.groups for k in range(len(curve.error) + 1)]
             axes.plot(gone, [0.0, *curve.error.tolist()], style, color=colour, label=label)
         axes.set(title=title, xlabel="share removed")
     grid.flat[0].set_ylabel("share of the output lost")
@@ -39,10 +38,10 @@ def plot_repairs(scores: pd.DataFrame, dense: Mapping[str, float], metrics: Mapp
         dense: column of a metric → the mean of the dense model.
         metrics: column of a metric → its label.
     """
-    figure, grid = plt.subplots(len(metrics), 1, figsize=(WIDTH, 2.3 * len(metrics) + 0.5), sharex=True)
+    figure, grid = plt.subplots(len(metrics), 1, figsize=(WIDTH, 2.3 * len(metrics) + 0.5), sharex=True, squeeze=False)
     repairs = list(dict.fromkeys(scores["repair"]))
     colours = [COLOURS[name] for name in ("vermilion", "orange", "blue", "green")[: len(repairs)]]
-    for axes, (column, label) in zip(grid, metrics.items(), strict=True):
+    for axes, (column, label) in zip(grid.flat, metrics.items(), strict=True):
         axes.axhline(dense[column], color="black", linestyle="--", linewidth=1.2, label="dense model")
         sns.lineplot(
             scores, x="removed", y=column, hue="repair", style="repair", hue_order=repairs, style_order=repairs,

@@ -53,6 +53,7 @@ def allocate(
     >>> allocate([1.0, 2.0, 4.0], budget=0.75, units=[8, 8, 8], minimum=1, rule="authors")
     [7, 5, 6]
     """
+    sensitivity = [float(value) for value in sensitivity]
     _check_request(sensitivity, budget, units, rule)
     caps = _caps(units, minimum, protected)
     total = round(budget * sum(units))

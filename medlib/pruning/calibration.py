@@ -3,15 +3,18 @@
 import torch
 from torch import Tensor, nn
 
+from medlib.pruning.groups import encoder_blocks
+
 
 def check_calibration(encoder: nn.Module, calibration: Tensor, token_weights: Tensor | None) -> None:
-    """Raise ValueError unless these are encoder inputs, and weights that fit them.
+    """Raise TypeError or ValueError unless these are inputs of a SAM-family encoder, and weights that fit them.
 
     Args:
         encoder: see `encoder_blocks`.
         calibration: (N, 3, S, S), finite, at least one picture, of the size the encoder takes.
         token_weights: (N, h, w), finite, non-negative and not all zero in any picture; or None.
     """
+    encoder_blocks(encoder)  # refuses another kind of encoder
     size = encoder.img_size
     if calibration.ndim != 4 or len(calibration) == 0 or calibration.shape[1:] != (3, size, size):
         raise ValueError(

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -112,7 +113,7 @@ class _State:
 def cascade(
     model: Segmenter,
     reference: Segmenter,
-    samples: Mapping[str, SegmentationSet],
+    samples: SegmentationSet | Mapping[str, SegmentationSet],
     head_budget: float,
     mlp_budget: float,
     *,
@@ -139,7 +140,8 @@ def cascade(
     Args:
         model: the adapted segmenter; it is left unchanged.
         reference: the segmenter that it was adapted from, for the resetting score.
-        samples: name of a dataset → calibration images with masks; recovery draws from all of them together.
+        samples: calibration images with masks; for several datasets, name → set: each is scored by itself, and recovery
+            draws from all of them together.
         head_budget: share of all heads of the encoder to remove, in [0, 1), protected blocks counted in.
         mlp_budget: share of all MLP channels of the encoder to remove, likewise.
         method: score of the groups; see `method_scores`.
@@ -161,11 +163,12 @@ def cascade(
 
     Raises:
         ValueError: a budget is out of range or above what may go, a dataset is smaller than the calibration size, the
-            weights do not fit the datasets, the two models differ in architecture, an option is unknown, or the
-            directory belongs to another configuration or is damaged.
+            weights do not fit the datasets, the two encoders differ in architecture, an option is unknown or out of
+            range, or the directory belongs to another configuration or is damaged. Nothing was computed.
     """
     check_method(method)
-    chosen = _calibration(samples, calibration_images)
+    named = {samples.source: samples} if isinstance(samples, SegmentationSet) else samples
+    chosen = _calibration(named, calibration_images)
     plan = _Plan(
         head_budget, mlp_budget, method, _mixture_weights(chosen, weights), beta, rule, protected_blocks, last_blocks,
         compensation, recovery_steps, learning_rate, fine_tuning_epochs, seed,
@@ -204,6 +207,7 @@ class _Run:
         self.blocks = encoder_blocks(model.encoder)
         self.pooled = SegmentationSet.from_samples([s for some in samples.values() for s in some], "all datasets")
         self._reference_fisher: Fisher | None = None
+        self._check_reference()
         self._check_plan()
 
     def stages(self) -> list[tuple[str, Callable[[_State, np.random.Generator], _State]]]:
@@ -234,6 +238,20 @@ class _Run:
         identity = {"model": self.model.digest(), "reference": self.reference.digest(), "samples": data}
         return plan | identity | {"code": content_digest(sources)}
 
+    def _check_reference(self) -> None:
+        own, other = (
+            {name: tuple(parameter.shape) for name, parameter in some.encoder.named_parameters()}
+            for some in (self.model, self.reference)
+        )
+        differing = [name for name in own | other if own.get(name) != other.get(name)]
+        if differing:
+            name = differing[0]
+            raise ValueError(
+                f"model and reference belong to different encoders: {name} is {own.get(name, 'missing')} in one and "
+                f"{other.get(name, 'missing')} in the other, and {len(differing)} parameters differ in all. Give the "
+                "segmenter that this model was adapted from."
+            )
+
     def _check_plan(self) -> None:
         plan, count = self.plan, len(self.blocks)
         if not 0 <= plan.protected_blocks < count:
@@ -251,6 +269,12 @@ class _Run:
         for name in ("recovery_steps", "fine_tuning_epochs"):
             if getattr(plan, name) < 0:
                 raise ValueError(f"{name} is {getattr(plan, name)}, but counts from 0 up. Give 0 to leave it out.")
+        if not 0 <= plan.beta < math.inf:
+            raise ValueError(f"beta is {plan.beta}, but it weighs a variance. Give 0 or a positive number.")
+        if not 0 < plan.learning_rate < math.inf:
+            raise ValueError(f"learning_rate is {plan.learning_rate}, but is a step down. Give a positive number.")
+        if plan.fine_tuning_epochs and len(self.pooled) < 2:
+            raise ValueError("fine-tuning holds a part back, and there is one image. Give two or leave it out.")
         last = list(range(count - plan.protected_blocks, count))
         for kind, budget in (("heads", plan.head_budget), ("channels", plan.mlp_budget)):
             self._quota(kind, budget, last, [1.0] * count)
@@ -337,7 +361,7 @@ def _mixture_weights(samples: Mapping[str, SegmentationSet], weights: Mapping[st
         raise ValueError(
             f"weights are for {sorted(weights)}, but the datasets are {sorted(samples)}. Give one weight a dataset."
         )
-    if any(weight < 0 for weight in weights.values()) or abs(sum(weights.values()) - 1) > 1e-6:
+    if not all(weight >= 0 for weight in weights.values()) or not math.isclose(sum(weights.values()), 1, abs_tol=1e-6):
         raise ValueError(f"the weights {dict(weights)} must be 0 or above with sum 1. Divide them by their sum.")
     return {name: float(weights[name]) for name in samples}
 

@@ -31,7 +31,7 @@ class Pictures:
         self._segmenter = segmenter
         self._sizes = [validate_image(image).shape[:2] for image in images]
         self._prompts = segmenter.boxes(images, boxes)
-        self.key = {"images": list(images), "boxes": boxes}
+        self.key = {"segmenter": segmenter.digest(), "images": list(images), "boxes": boxes}
         stages = EncoderStages(segmenter.encoder)
         self._stems = [stages.stem(segmenter.inputs([image])) for image in images]
 

@@ -211,6 +211,7 @@ def recover(
     """
     if steps < 0:
         raise ValueError(f"steps is {steps}, but recovery takes 0 steps or more.")
+    boxes_from_masks(samples.masks, names=samples.names)  # refuses empty masks before any step, not at the first draw
     student = Segmenter(model.name, copy.deepcopy(model.network), model.preprocessing)
     draws = generator.choice(len(samples), size=steps, p=sampling_probabilities(model, samples))
     lessons: dict[int, Lesson] = {}

@@ -15,10 +15,12 @@ class RemovalCurve:
         error: (groups − kept,) what is lost when the groups up to this one are gone and the kept weights are re-solved,
             as a share of the variance of what the map writes (both with the ridge); never decreasing, at most 1. Groups
             that go in one round share its price in proportion to their own.
+        groups: how many the map has, those that stay included.
     """
 
     order: Tensor
     error: Tensor
+    groups: int
 
 
 def removal_curve(
@@ -64,7 +66,7 @@ def removal_curve(
         weight = weight[:, stays] - update.T @ inverse[gone][:, stays]
         inverse = inverse[stays][:, stays] - inverse[stays][:, gone] @ elimination
         alive = alive[torch.ones(len(alive), dtype=torch.bool).index_fill_(0, low, False)]
-    return RemovalCurve(torch.cat(order), torch.cat(error) / written)
+    return RemovalCurve(torch.cat(order), torch.cat(error) / written, groups)
 
 
 def regularised(covariance: Tensor, ridge: float) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from medlib.models import Preprocessing, Segmenter
+from medlib.pruning.budgets import channel_floors
 from medlib.pruning.compact import compact
 from medlib.pruning.compensation import Compensator, Repair
 from medlib.pruning.groups import encoder_blocks
@@ -22,8 +23,8 @@ from medlib.pruning.stages import EncoderStages
 from medlib.store import ArtefactStore
 
 _WORKERS = (
-    Preprocessing, Segmenter, compact, Compensator, encoder_blocks, masked, Moments, Pictures, ReconstructionCurves,
-    removal_curve, EncoderStages,
+    Preprocessing, Segmenter, channel_floors, compact, Compensator, encoder_blocks, masked, Moments, Pictures,
+    ReconstructionCurves, removal_curve, EncoderStages,
 )  # fmt: skip
 
 
@@ -65,15 +66,18 @@ class RepairTrial:
             curves = reconstruction_curves(self._model.encoder, self._calibration, self._token_weights)
             kinds = {"heads": curves.heads, "channels": curves.channels}
             return {
-                f"{kind} {b} {name}": tensor
+                f"{kind} {b} {name}": getattr(curve, name)
                 for kind, row in kinds.items()
                 for b, curve in enumerate(row)
-                for name, tensor in vars(curve).items()
+                for name in ("order", "error")
             }
 
         kept, blocks = self._fetch("reconstruction-curves", {}, compute), encoder_blocks(self._model.encoder)
         heads, channels = (
-            tuple(RemovalCurve(kept[f"{kind} {b} order"], kept[f"{kind} {b} error"]) for b in range(len(blocks)))
+            tuple(
+                RemovalCurve(kept[f"{kind} {b} order"], kept[f"{kind} {b} error"], getattr(block, kind))
+                for b, block in enumerate(blocks)
+            )
             for kind in ("heads", "channels")
         )
         parameters = sum(parameter.numel() for parameter in self._model.encoder.parameters())

@@ -179,7 +179,8 @@ def combine(
         reset = torch.stack([getattr(scores.reset, kind)[block] for scores in scores_per_dataset])
         share = alpha[block].to(zero)
         mixed = share * zero + (1 - share) * reset
-        return torch.tensor(weights).to(mixed) @ mixed + beta * mixed.var(0, correction=0)
+        shares = torch.as_tensor(weights, dtype=mixed.dtype, device=mixed.device)
+        return shares @ mixed + beta * mixed.var(0, correction=0)
 
     heads, channels = ([combined(kind, block) for block in range(blocks)] for kind in ("heads", "channels"))
     return GroupValues(tuple(heads), tuple(channels))

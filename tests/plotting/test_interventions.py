@@ -80,6 +80,12 @@ def test_a_model_may_lack_a_score():
     assert all(word in read for word in ("truth", "zero", "reset", "a", "b"))
 
 
+def test_an_agreement_may_lack_an_interval():
+    single = {"truth": {"a": {"zero": RankAgreement(0.5, None, 1)}}}
+    _, *drawn = plotting.plot_rank_agreement(single, ["zero"]).axes[0].lines
+    assert [list(line.get_xdata()) for line in drawn] == [[0.5]]
+
+
 def test_heads_that_change_places_look_different():
     scores = np.array([[1.0, 5.0], [2.0, 4.0], [9.0, 9.0]])
     axes = plotting.plot_rank_changes({"block 1": scores}, ["1", "2"], "loss ×").axes[0]

@@ -90,6 +90,12 @@ def test_fractions_go_to_the_largest_remainders():
     assert allocate([5.0] * 3, 0.25, [8, 4, 8], 1, rule="uniform") == [2, 1, 2]
 
 
+@pytest.mark.parametrize("rule", ["waterfill", "authors", "uniform"])
+def test_a_tensor_of_sensitivities_will_do(rule: str):
+    quota = allocate(torch.tensor(SENSITIVITY, dtype=torch.float64), 0.5, HEADS, 1, LAST, rule)
+    assert quota == allocate(SENSITIVITY, 0.5, HEADS, 1, LAST, rule) and {type(count) for count in quota} == {int}
+
+
 def test_the_scale_of_the_sensitivity_does_not_matter():
     for scale in (1e-30, 1e30):
         scaled = [scale * value for value in SENSITIVITY]

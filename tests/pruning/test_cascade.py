@@ -152,6 +152,11 @@ def test_datasets_are_weighed(model: Segmenter, reference: Segmenter, samples):
     assert same(weighed, only) and not same(alone, run(model, reference, samples, recovery_steps=0))
 
 
+def test_one_dataset_needs_no_name(model: Segmenter, reference: Segmenter, samples):
+    named = run(model, reference, {"polyps": samples["polyps"]}, recovery_steps=1)
+    assert same(run(model, reference, samples["polyps"], recovery_steps=1), named)
+
+
 def test_calibration_takes_the_first_images(model: Segmenter, reference: Segmenter, samples):
     fewer = {name: SegmentationSet.from_samples([some[0]], "a test") for name, some in samples.items()}
     assert same(run(model, reference, samples, calibration_images=1), run(model, reference, fewer))
@@ -275,10 +280,14 @@ def test_the_configuration_can_be_read(model, reference, samples, tmp_path: Path
         ({"last_blocks": (0.1, 0.1)}, "last_blocks prunes the protected blocks, but none is protected"),
         ({"heads": 0.2, "channels": 0.2, "protected_blocks": 1, "last_blocks": (0.5, 0.1)}, "the caps allow 3"),
         ({"recovery_steps": -1}, "recovery_steps is -1, but counts from 0 up"),
+        ({"fine_tuning_epochs": -1}, "fine_tuning_epochs is -1, but counts from 0 up"),
+        ({"beta": -0.1}, r"beta is -0\.1, but it weighs a variance"),
+        ({"learning_rate": 0.0}, r"learning_rate is 0\.0, but is a step down"),
         ({"calibration_images": 3}, "dataset 'polyps' holds 2 images, but the calibration size is 3"),
         ({"calibration_images": 0}, "calibration_images is 0"),
         ({"weights": {"polyps": 1.0}}, r"weights are for \['polyps'\], but the datasets are \['dermoscopy', "),
         ({"weights": {"polyps": 1.0, "ultrasound": 1.0, "dermoscopy": -1.0}}, "must be 0 or above with sum 1"),
+        ({"weights": {"polyps": 0.5, "ultrasound": 0.5, "dermoscopy": float("nan")}}, "must be 0 or above with sum 1"),
     ],
 )
 def test_what_cannot_be_done_is_said_before_any_work(
@@ -294,6 +303,22 @@ def test_no_dataset(model, reference):
         run(model, reference, {})
 
 
-def test_a_reference_of_another_architecture(model, samples):
-    with pytest.raises(ValueError, match="belong to different encoders"):
-        run(model, tiny_sam(size=64, width=48, depth=3, neck=16), samples)
+@pytest.mark.parametrize("method", ["dual", "random"])
+@pytest.mark.parametrize(
+    ("sizes", "found"),
+    [
+        ({"width": 48, "depth": 3}, r"\(1, 8, 8, 48\)"),
+        ({"width": 32, "depth": 2}, r"blocks\.2\.norm1\.weight .*missing"),
+    ],
+)
+def test_a_reference_of_another_architecture(model, samples, tmp_path, monkeypatch, method, sizes, found):
+    monkeypatch.setattr(cascade_module, "method_scores", lambda *_, **__: pytest.fail("work was done first"))
+    with pytest.raises(ValueError, match=rf"belong to different encoders: .*{found} in the other, .* adapted from"):
+        run(model, tiny_sam(size=64, neck=16, **sizes), samples, method=method, directory=tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_fine_tuning_needs_two_images(model, reference, samples, monkeypatch):
+    monkeypatch.setattr(cascade_module, "method_scores", lambda *_, **__: pytest.fail("work was done first"))
+    with pytest.raises(ValueError, match="fine-tuning holds a part back, and there is one image"):
+        run(model, reference, samples["polyps"], calibration_images=1, fine_tuning_epochs=1)

@@ -296,6 +296,8 @@ def test_masks_that_cannot_be_used(small_encoder, pictures, masks, change, messa
 def test_other_input_that_cannot_be_used(small_encoder, pictures, masks, change, message):
     with pytest.raises(ValueError, match=message):
         compensate(**{"encoder": small_encoder, "masks": masks, "calibration": pictures, **change})
+    with pytest.raises(TypeError, match="not an encoder of the SAM family"):
+        compensate(nn.Linear(3, 3), masks, pictures)
 
 
 # Real data

@@ -114,8 +114,8 @@ def test_selection_takes_the_groups_that_the_curves_name_first(small_encoder, pi
 
 
 def made_up(encoder: nn.Module, channels: list[list[float]]) -> ReconstructionCurves:
-    dear = RemovalCurve(torch.arange(3), 1e6 * torch.arange(1, 4, dtype=torch.float64))
-    curves = [RemovalCurve(torch.arange(len(e)), torch.tensor(e, dtype=torch.float64)) for e in channels]
+    dear = RemovalCurve(torch.arange(3), 1e6 * torch.arange(1, 4, dtype=torch.float64), 4)
+    curves = [RemovalCurve(torch.arange(len(e)), torch.tensor(e, dtype=torch.float64), len(e) + 1) for e in channels]
     return ReconstructionCurves((dear,) * len(curves), tuple(curves), encoder_blocks(encoder), parameters(encoder))
 
 
@@ -166,8 +166,9 @@ def test_errors_are_compared_by_the_parameter():
         (10.0, 1, 0),
         (100.0, 0, math.ceil(block.head_parameters / block.channel_parameters)),
     ):
-        head = RemovalCurve(torch.arange(3), price * torch.arange(1, 4, dtype=torch.float64))
-        curves = ReconstructionCurves((head,), (RemovalCurve(torch.arange(300), line),), [block], parameters(encoder))
+        head = RemovalCurve(torch.arange(3), price * torch.arange(1, 4, dtype=torch.float64), 4)
+        channel = RemovalCurve(torch.arange(300), line, 301)
+        curves = ReconstructionCurves((head,), (channel,), [block], parameters(encoder))
         masks = curves.select(block.head_parameters / parameters(encoder))
         assert [int((mask == 0).sum()) for mask in (masks.heads[0], masks.channels[0])] == [heads, channels]
 

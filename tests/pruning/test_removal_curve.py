@@ -67,7 +67,7 @@ def test_every_choice_is_the_cheapest_that_is_left(weight, tokens, size):
 def test_groups_go_once_and_the_error_never_falls(rng, size, keep):
     tokens, weight = rng.normal(size=(400, 200)) @ rng.normal(size=(200, 200)), rng.normal(size=(5, 200))
     found = curve(weight, tokens, size, keep)
-    assert len(found.order) == len(found.order.unique()) == 200 // size - keep
+    assert len(found.order) == len(found.order.unique()) == 200 // size - keep == found.groups - keep
     assert (found.error.diff() >= 0).all() and 0 <= found.error[0] and found.error[-1] <= 1
 
 

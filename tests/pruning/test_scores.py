@@ -162,6 +162,13 @@ def test_combining_follows_the_formula():
             np.testing.assert_allclose(found[b], weights @ q + beta * q.var(axis=0), rtol=1e-6)
 
 
+def test_weights_keep_the_precision_of_the_scores():
+    ones = GroupValues((torch.ones(2, dtype=torch.float64),), (torch.ones(2, dtype=torch.float64),))
+    third = GroupValues((ones.heads[0] / 3,), (ones.channels[0] / 3,))
+    combined = combine([GroupScores(ones, ones), GroupScores(third, third)], torch.ones(1), [0.1, 0.9], beta=0.0)
+    assert combined.heads[0].tolist() == pytest.approx([0.4, 0.4], rel=1e-14)
+
+
 def test_one_dataset_has_no_variance():
     scores = GroupScores(values([1.0, 4]), values([3.0, 0]))
     assert combine([scores], torch.tensor([0.5]), [1.0], beta=100.0).heads[0].tolist() == [2, 2]
