@@ -221,7 +221,8 @@ differences = {
     "medcore.resolved.recovered": (("chance", "re-solved"), dual),
 }
 for claim, pair_of_arms in differences.items():
-    print(claim, run.record_clustered(claim, advantage(*pair_of_arms), note))
+    title = ledger.current().claims[claim].title
+    print(f"{title}: {run.record_clustered(claim, advantage(*pair_of_arms), note)}")
 
 # %% [markdown]
 # *First the mean scores over repetitions and images, then the differences of Boundary F1 with their intervals, which redraw trained models first and their

@@ -365,7 +365,7 @@ for claim, values in (
     ("medcore.fragility.change", np.array(change)),
 ):
     found = fragility.leverage_against_loss(steps, values, run.generator("correlation"))
-    print(claim, ledger.record(claim, *found, count))
+    print(f"{ledger.current().claims[claim].title}: {ledger.record(claim, *found, count)}")
 kinds = {"start above 0.9 in Boundary F1": good, "start already damaged": ~good}
 kinds = {label: (reach[chosen], lost[chosen].mean(axis=1)) for label, chosen in kinds.items()}
 xlabel = "95th percentile of |Δz|/|∇z| in the band (pixels)"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from medlib.pruning.groups import Block, encoder_blocks
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PruningMasks:
     """A gate for every group: 1 keeps it, 0 removes it, a value between weakens it.
 
