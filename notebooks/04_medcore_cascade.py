@@ -186,7 +186,7 @@ images, masks = test.images, test.masks
 lost = found["dual (published)", "pruned"][-1]["dice"]
 number = int(lost.argmin())
 panels = {"dense": kept["dense", "as adapted"][0]}
-panels |= {f"dual, {s}": kept["dual (published)", s][0] for s in (*stages, *resolved)}
+panels |= {f"dual, {s}": kept["dual (published)", s][0] for s in (*stages, "re-solved")}
 cases = [
     plotting.Case(label, images[number], {"truth": masks[number], "model": z[number].numpy()})
     for label, z in panels.items()

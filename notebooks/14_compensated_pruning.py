@@ -231,15 +231,16 @@ other = ultrasound_phantoms(
     settings.calibration_images, run.profile.segmentation.image_size, run.seed
 )
 foreign = pruning.RepairTrial(model, pictures, model.inputs(list(other.images)), run.store)
-trials = {f"{n} of the same kind": trial(sets[0][:n]) for n in settings.fewer_images}
-trials |= {f"{len(sets[0])} of the same kind": first}
-trials |= {f"{len(sets[0])} outlines weighted": trial(sets[0], contour=4.0)}
-trials |= {f"{len(sets[0])} of another kind": foreign}
+trials = {f"{n} of the same kind": partial(trial, sets[0][:n]) for n in settings.fewer_images}
+trials[f"{len(sets[0])} of the same kind"] = lambda: first
+trials[f"{len(sets[0])} outlines weighted"] = partial(trial, sets[0], contour=4.0)
+trials[f"{len(sets[0])} of another kind"] = lambda: foreign
+tables = {}
+for label, make in trials.items():
+    one = make()
+    logits = one.logits(one.curves.select(settings.budgets[-1]), "reconstruct")
+    tables[label] = scored(logits)
 rows = {"dense model": before[list(metrics)].mean()}
-tables = {
-    label: scored(one.logits(one.curves.select(settings.budgets[-1]), "reconstruct"))
-    for label, one in trials.items()
-}
 rows |= {label: scores[list(metrics)].mean() for label, scores in tables.items()}
 weighted, plain = (
     tables[f"{len(sets[0])} {kind}"] for kind in ("outlines weighted", "of the same kind")
