@@ -251,8 +251,8 @@ table.set_axis(["BLR95", "95 %", "RLR", "BSR", "wins", "difference"], axis=1)
 # %% [markdown]
 # *The ratio in four bands with its 95 % interval, the whole-image ratio, the boundary-specific part, the share of starts at which
 # the head step has the larger leverage, and the median difference of the two in pixels per percentage point. The last row has
-# the band of the authors' script, which is the whole image ({prf:ref}`prop-band`).* From here, it seems: the ratio is well above
-# 1. Measured as in the paper, this model is head-fragile too. The published {claim}`medcore.blr95.paper:.3f` is MedSAM's, on
+# the band of the authors' script, which is the whole image ({prf:ref}`prop-band`).* From here, it seems: the ratio is well above 1.
+# Measured as in the paper, this model is head-fragile too. The published {claim}`medcore.blr95.paper:.3f` is MedSAM's, on
 # other images and with far larger cuts, so the number itself is not at stake here, only its direction. The width of the band
 # changes little, and even the whole image gives much the same, so the fault in the script is not what makes the ratio. What does?
 #
