@@ -1,15 +1,13 @@
 """Scores that MedCore's have to beat: weight magnitude, the first-order Taylor term, and chance."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from medlib.data import SegmentationSet
 from medlib.models import Segmenter
-from medlib.pruning.fisher import visit_gradients
 from medlib.pruning.groups import GroupValues, encoder_blocks, group_sums
+from medlib.pruning.removal_forecasts import removal_forecasts
 
 
 @torch.no_grad()
@@ -37,16 +35,7 @@ def taylor_scores(model: Segmenter, samples: SegmentationSet, progress: bool = F
     Raises:
         ValueError: see `boundary_fisher`.
     """
-    blocks, parameters = encoder_blocks(model.encoder), dict(model.encoder.named_parameters())
-    found: list[GroupValues] = []
-
-    def visit(gradients: Mapping[str, Tensor]) -> None:
-        products = {name: gradient * parameters[name].detach() for name, gradient in gradients.items()}
-        found.append(group_sums(blocks, products).map(torch.abs))
-
-    visit_gradients(model, samples, visit, progress=progress)
-    first, *others = found
-    return first.map(lambda *values: torch.stack(values).mean(0), *others)
+    return removal_forecasts(model, samples, progress).taylor
 
 
 def random_scores(encoder: nn.Module, generator: np.random.Generator) -> GroupValues:
